@@ -1,0 +1,31 @@
+"""nsightkit: which GPU kernels cost the time, how far each is from what the hardware allows, and how we know.
+
+In: captures of Nsight Systems, Nsight Compute and torch.profiler. Out: tables, verdicts and a report. The names below
+are loaded when they are first used, so that importing the package costs next to nothing.
+"""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "load": "nsightkit.loading",
+    "open_dataset": "nsightkit.ingest",
+    "ingest_sources": "nsightkit.ingest",
+    "find_sources": "nsightkit.ingest",
+    "analyze_tables": "nsightkit.analysis",
+    "classify_kernels": "nsightkit.analysis.classification",
+    "describe_kernel": "nsightkit.analysis.kernel_names",
+    "render_report": "nsightkit.report",
+    "NsightkitError": "nsightkit.errors",
+    "Run": "nsightkit.run",
+    "TABLES": "nsightkit.tables",
+}
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'nsightkit' has no attribute {name!r}")
+    return getattr(importlib.import_module(_PUBLIC[name]), name)

@@ -1,0 +1,1 @@
+"""From tables to findings: pure functions that return data and never draw."""

@@ -1,0 +1,174 @@
+"""What the analyses return: frozen records with the unit of each number in its name.
+
+In: nothing. Out: the types that `report` and `cli` read. None stands for "not known", never for zero.
+"""
+
+from dataclasses import dataclass, field
+
+BOUNDS = ("COMPUTE", "MEMORY", "LATENCY", "BALANCED", "UNKNOWN")
+
+
+@dataclass(frozen=True, slots=True)
+class KernelSummary:
+    """All launches of one kernel (by full demangled name) as a timeline profiler saw them."""
+
+    kernel_name: str
+    friendly_name: str
+    family: str
+    library: str
+    launch_count: int
+    total_ns: int
+    share: float  # of the total_ns of all kernels, 0 to 1
+    mean_ns: float
+    median_ns: float
+    p95_ns: float | None  # None where only printed sums are known
+    min_ns: int
+    max_ns: int
+    std_ns: float | None  # sample deviation; None for one launch
+    per_token_ns: float | None  # None where tokens are not known
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorSummary:
+    """All calls of one framework operator on the CPU."""
+
+    operator_name: str
+    call_count: int
+    self_ns: int
+    total_ns: int
+    share: float  # of the self time of all operators, 0 to 1
+    mean_ns: float
+    per_token_ns: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RooflinePoint:
+    """Where one kernel stands under the DRAM roofline: sums over its profiled launches."""
+
+    kernel_name: str
+    precision: str  # the dtype with the largest compute time, or "mixed: …"
+    level: str  # DRAM
+    flop: float
+    moved_bytes: float
+    duration_ns: float
+    flop_per_byte: float
+    flop_per_s: float
+    ridge_flop_per_byte: float  # effective ridge: (flop ÷ compute time) ÷ bandwidth
+    peak_flop_per_s: float  # effective: flop ÷ compute time
+    peak_bytes_per_s: float
+    roof_flop_per_s: float  # attainable at this intensity
+    efficiency: float  # roofline time ÷ measured time
+    roof_source: str  # where the peaks come from, in words
+    flags: tuple[str, ...] = ()  # suspects; a flagged point is left out of verdicts
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one rule says of one kernel, and on what ground."""
+
+    bound: str  # one of BOUNDS
+    rule: str  # roofline, sol-gap or ncu
+    tier: str  # counters, throughput or none: which inputs were there
+    rule_verdict: str  # the rule's own word for it
+    margin: float | None  # distance from the rule's threshold, in margin_unit; larger is surer
+    margin_unit: str
+    inputs: dict[str, float] = field(default_factory=dict)  # name with unit -> value
+    missing: tuple[str, ...] = ()  # canonical metrics that the rule lacks
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifiedKernel:
+    """One profiled kernel: its counters and its verdict.
+
+    Launches of one kernel with the same capture, name, grid and block are one row; sums are sums, percentages are
+    weighted by duration.
+    """
+
+    capture_id: str
+    kernel_name: str
+    friendly_name: str
+    family: str
+    library: str
+    launch_count: int
+    failed_count: int
+    duration_ns: float | None  # mean per launch
+    total_ns: float | None  # over the profiled launches
+    time_share: float | None  # of the profiled launches' total time, 0 to 1
+    grid: str
+    block: str
+    counters: dict[str, float | None]  # canonical metric -> value over the launches
+    verdict: Verdict
+    point: RooflinePoint | None
+    nvtx_path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClassSummary:
+    """All kernels with one bound. `bound` is OVERALL for the line over all of them."""
+
+    bound: str
+    kernel_count: int
+    count_share: float
+    total_ns: float | None
+    time_share: float | None
+    means: dict[str, float | None]  # canonical metric -> unweighted mean over kernels, as document 003 has it
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """How one metric is spread over the profiled kernels."""
+
+    metric: str
+    label: str
+    unit: str
+    edges: tuple[float, ...]  # (n + 1,)
+    counts: tuple[int, ...]  # (n,)
+    members: tuple[tuple[int, ...], ...]  # per bin, indices into Analysis.kernels
+    missing_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class SumRow:
+    """One line of a summary: API calls, memory operations or NVTX ranges."""
+
+    name: str
+    instance_count: int
+    total_ns: int
+    share: float
+    mean_ns: float
+    median_ns: float
+    min_ns: int
+    max_ns: int
+    std_ns: float | None
+    style: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RangeSummary:
+    """All instances of one named range: wall time on its thread."""
+
+    name: str
+    kind: str
+    instance_count: int
+    total_ns: int
+    mean_ns: float
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """Everything that a report needs, computed from the tables alone."""
+
+    top_kernels: tuple[KernelSummary, ...] = ()
+    top_operators: tuple[OperatorSummary, ...] = ()
+    api_calls: tuple[SumRow, ...] = ()
+    memory_operations: tuple[SumRow, ...] = ()
+    ranges: tuple[SumRow, ...] = ()
+    kernels: tuple[ClassifiedKernel, ...] = ()
+    classes: tuple[ClassSummary, ...] = ()
+    histograms: tuple[Histogram, ...] = ()
+    rule: str = "auto"
+    margin: float = 5.0
+    span_ns: int | None = None  # first start to last end on the GPU
+    busy_ns: int | None = None  # union over streams of one GPU; None with several GPUs
+    notes: tuple[str, ...] = ()

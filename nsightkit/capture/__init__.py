@@ -1,0 +1,1 @@
+"""Drives the profilers and leaves what they wrote in a run directory."""

@@ -1,0 +1,57 @@
+"""The command line: one command a file, listed here.
+
+In: the arguments of the shell. Out: text on the terminal and an exit code. This package is the only place that
+prints, and this file the one boundary that turns our errors into a line on stderr and exit code 1; wrong usage is 2.
+"""
+
+import importlib
+from typing import Any
+
+import click
+
+from nsightkit import __version__
+from nsightkit.errors import NsightkitError
+
+# The order of the pipeline is the order of the help page.
+COMMANDS = ("profile", "ingest", "info", "top", "classify", "render")
+
+
+class Boundary(click.Group):
+    """A group that loads a command when it is named and ends expected errors with one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order of the pipeline."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command `cmd_name` from the module of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(f"nsightkit.cli.{cmd_name}").command
+        return command if isinstance(command, click.Command) else None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; an expected error becomes a message and exit code 1."""
+        try:
+            return super().invoke(ctx)
+        except NsightkitError as error:
+            raise click.ClickException(f"{error}\nsee docs/errors.md#{error.slug}") from None
+        except BrokenPipeError:
+            # The reader of our output has seen enough (`| head`).
+            raise click.exceptions.Exit(0) from None
+
+
+@click.group(cls=Boundary, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="nsightkit")
+def cli() -> None:
+    """Which GPU kernels cost the time, how far is each from the hardware's roof, and how do we know.
+
+    A PATH is a capture (.ncu-rep, ncu CSV, nsys SQLite or parquet export, .nsys-rep, nsys stats output, torch.profiler
+    trace), a folder of captures, or a run directory that 'nsightkit ingest' or 'nsightkit profile' made. What a file
+    is, is told by its content.
+
+    \b
+    nsightkit profile --tool nsys --tokens 16     run an annotated workload under a profiler
+    nsightkit classify report.ncu-rep             memory-, compute- or latency-bound, by which rule?
+    nsightkit render                              the report of the newest run
+    """

@@ -1,0 +1,74 @@
+"""What the commands share about their inputs.
+
+In: the PATH arguments. Out: a dataset, and at the end the list of inputs that could not be used with the exit code.
+"""
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from nsightkit.cli.output import note
+from nsightkit.errors import IngestError
+from nsightkit.ingest.dataset import Dataset
+from nsightkit.ingest.sources import Failure
+from nsightkit.run import Run, is_run, newest_run
+
+REPORTS = Path("reports")
+
+
+def paths_argument(required: bool = True) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return a decorator that adds the argument PATH…."""
+    return click.argument("paths", nargs=-1, required=required, type=click.Path(path_type=Path), metavar="PATH...")
+
+
+def or_newest_run(paths: Sequence[Path]) -> tuple[Path, ...]:
+    """Return `paths`, or the newest run below ./reports where none is named."""
+    return tuple(paths) or (Path(os.path.relpath(newest_run(REPORTS).path)),)
+
+
+def new_run(paths: Sequence[Path], output: Path | None, force: bool = False) -> Run:
+    """Return the run directory to write: `output`, or ./reports/<name of the first path>-<time>.
+
+    Raises:
+        IngestError: `output` holds something already, and `force` does not allow to replace it.
+    """
+    if output is None:
+        first = paths[0].absolute()
+        return named_run(first.name if first.is_dir() else first.name.split(".")[0])
+    if output.is_file():
+        raise IngestError(f"{output}: is a file; name a folder with -o", slug="output-exists")
+    if output.is_dir() and any(output.iterdir()) and not (force and is_run(output)):
+        way_out = "name another folder" if not is_run(output) else "name another folder or add --force"
+        raise IngestError(f"{output}: is not empty; {way_out}", slug="output-exists")
+    return Run(output)
+
+
+def named_run(name: str) -> Run:
+    """Return a run directory ./reports/<name>-<time> that does not exist yet."""
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:60] or "run"
+    base = REPORTS / f"{stem}-{datetime.now():%Y%m%d-%H%M%S}"
+    candidates = (base, *(base.with_name(f"{base.name}-{number}") for number in range(2, 1000)))
+    return Run(next(path for path in candidates if not path.exists()))
+
+
+def finish(dataset: Dataset) -> None:
+    """List the inputs that could not be used; see `report_failures`."""
+    report_failures(dataset.failures)
+
+
+def report_failures(failures: Sequence[Failure]) -> None:
+    """List `failures` on stderr and end with exit code 1 where one is a capture or was named by the user."""
+    damaged = [failure for failure in failures if failure.named or failure.is_capture]
+    others = [failure for failure in failures if failure not in damaged]
+    if others:
+        note(f"passed over {len(others)} files that are no captures: " + ", ".join(f.path.name for f in others[:10])
+             + (" …" if len(others) > 10 else ""))  # fmt: skip
+    for failure in damaged:
+        reason = failure.reason if str(failure.path) in failure.reason else f"{failure.path}: {failure.reason}"
+        note(f"Error: {reason}\nsee docs/errors.md#{failure.slug}")
+    if damaged:
+        raise click.exceptions.Exit(1)

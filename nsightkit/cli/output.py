@@ -1,0 +1,142 @@
+"""Rows on the terminal or for machines: table, Markdown, CSV, JSON, parquet.
+
+In: fields and rows (dictionaries with base units). Out: stdout. A table and Markdown show pretty units; CSV, JSON and
+parquet hold the exact values under the field names of the records in `analysis.results`.
+"""
+
+import csv
+import json
+import math
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from nsightkit.report import format as fmt
+
+Row = dict[str, Any]
+FORMATS = ("table", "markdown", "csv", "json", "parquet")
+
+
+@dataclass(frozen=True)
+class Field:
+    """One column: `name` in machine formats, `header` for people; `unit` says how a number is printed.
+
+    `shown` is False for fields that only the machine formats have.
+    """
+
+    name: str
+    header: str
+    unit: str = "text"
+    shown: bool = True
+
+    def pretty(self, value: Any) -> str:
+        """Return `value` for people."""
+        if self.unit == "text" or isinstance(value, (str, bool)):
+            return fmt.MISSING if value is None or value == "" else fmt.printable(_joined(value))
+        return fmt.with_unit(value, self.unit)
+
+
+def format_option(function: Callable[..., None]) -> Callable[..., None]:
+    """Add ``--format`` to a command."""
+    option = click.option(
+        "--format", "format_", type=click.Choice(FORMATS), default="table", show_default=True,
+        help="How rows are printed. csv, json and parquet hold exact values in base units.",
+    )  # fmt: skip
+    return option(function)
+
+
+def emit(fields: Sequence[Field], rows: Sequence[Row], format_: str, caption: str = "") -> None:
+    """Print `rows` in `format_`; `caption` (scope, tool, clock) goes above a table and above Markdown only."""
+    _WRITERS[format_](fields, rows, caption)
+
+
+def note(text: str) -> None:
+    """Say something beside the rows, on stderr."""
+    for line in text.split("\n"):
+        click.echo(fmt.printable(line), err=True)
+
+
+def _table(fields: Sequence[Field], rows: Sequence[Row], caption: str) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = [field for field in fields if field.shown]
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, title=None)
+    for field in shown:
+        numeric = field.unit != "text"
+        table.add_column(field.header, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(field.pretty(row.get(field.name))) for field in shown))
+    # A pipe has no width: nothing may be cut or wrapped there.
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty(), width=None if sys.stdout.isatty() else 10_000)
+    if caption:
+        console.print(Text(fmt.printable(caption)))
+    console.print(table)
+
+
+def _markdown(fields: Sequence[Field], rows: Sequence[Row], caption: str) -> None:
+    shown = [field for field in fields if field.shown]
+    if caption:
+        click.echo(f"{fmt.markdown_cell(caption)}\n")
+    click.echo("| " + " | ".join(field.header for field in shown) + " |")
+    click.echo("|" + "|".join("---" if field.unit == "text" else "---:" for field in shown) + "|")
+    for row in rows:
+        click.echo("| " + " | ".join(fmt.markdown_cell(field.pretty(row.get(field.name))) for field in shown) + " |")
+
+
+def _csv(fields: Sequence[Field], rows: Sequence[Row], caption: str) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow([field.name for field in fields])
+    for row in rows:
+        writer.writerow([_cell(_exact(row.get(field.name))) for field in fields])
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, (dict, list)) else value
+
+
+def _json(fields: Sequence[Field], rows: Sequence[Row], caption: str) -> None:
+    exact = [{field.name: _exact(row.get(field.name)) for field in fields} for row in rows]
+    click.echo(json.dumps(exact, indent=2, allow_nan=False))
+
+
+def _exact(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, (tuple, list)):
+        return [_exact(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _exact(item) for key, item in value.items()}
+    return value
+
+
+def _parquet(fields: Sequence[Field], rows: Sequence[Row], caption: str) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if sys.stdout.isatty():
+        raise click.UsageError("parquet is binary: send it to a file, as in '--format parquet > rows.parquet'")
+    columns = {f.name: [_cell(_exact(row.get(f.name))) for row in rows] for f in fields}
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table(columns), sink, compression="zstd")
+    sys.stdout.buffer.write(sink.getvalue().to_pybytes())
+
+
+def _joined(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={fmt.plain(item)}" for key, item in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
+
+
+_WRITERS: dict[str, Callable[[Sequence[Field], Sequence[Row], str], None]] = {
+    "table": _table,
+    "markdown": _markdown,
+    "csv": _csv,
+    "json": _json,
+    "parquet": _parquet,
+}

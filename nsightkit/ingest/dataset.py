@@ -1,0 +1,169 @@
+"""The tables of any number of captures or of a run directory, under one roof.
+
+In: paths as a user types them, and which tables will be asked for. Out: `Dataset`, which gives rows or Arrow tables.
+Nothing is written; captures are read straight from their files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nsightkit.errors import NsightkitError
+from nsightkit.ingest.reader import CaptureData, Wanted, wanted_columns
+from nsightkit.ingest.sources import Failure, Source, find_sources
+from nsightkit.run import Capture, Run, RunInfo, is_run
+from nsightkit.tables import TABLES, Table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass
+class Dataset:
+    """Tables by name. `failures` lists inputs that could not be used; the rest stands without them.
+
+    Where `wanted` names columns of a table, only these are read, and its Arrow table has no others.
+    """
+
+    name: str
+    info: RunInfo
+    runs: list[Run] = field(default_factory=list)
+    parts: dict[str, CaptureData] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+    wanted: Wanted = None
+    _arrow: dict[str, pa.Table] = field(default_factory=dict)
+
+    def has(self, table: str) -> bool:
+        """Say whether any capture has `table`."""
+        return any(run.table_paths(table) for run in self.runs) or any(table in p.tables for p in self.parts.values())
+
+    def rows(self, table: str) -> list[dict[str, Any]]:
+        """Return the rows of a small table as dictionaries with every declared column; None where it is missing."""
+        names = TABLES[table].column_names
+        given = {name: part.tables[table] for name, part in self.parts.items() if table in part.tables}
+        plain = {name: data for name, data in given.items() if isinstance(data, Mapping)}
+        if self.runs or len(plain) < len(given):
+            return list(self.arrow(table).to_pylist())
+        return [
+            dict.fromkeys(names) | {"capture_id": capture_id} | row
+            for capture_id, data in plain.items()
+            for row in _plain_rows(data)
+        ]
+
+    def arrow(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return `table` as Arrow, all captures together; no rows where none has it."""
+        if table not in self._arrow:
+            self._arrow[table] = self._read(table)
+        whole = self._arrow[table]
+        return whole if columns is None else whole.select(list(columns))
+
+    def counts(self, capture_id: str) -> dict[str, int]:
+        """Return table -> number of rows of one capture; a stream is read to be counted."""
+        stored = next((c.row_counts for c in self.info.captures if c.capture_id == capture_id and c.row_counts), {})
+        part = self.parts.get(capture_id)
+        return stored if part is None else {name: self._count(name, capture_id) for name in part.tables}
+
+    def _count(self, table: str, capture_id: str) -> int:
+        import pyarrow.compute as pc
+
+        return int(pc.sum(pc.equal(self.arrow(table)["capture_id"], capture_id)).as_py() or 0)
+
+    def gpu_names(self) -> dict[str, str]:
+        """Return capture -> names of its GPUs, joined by commas where they differ."""
+        names: dict[str, list[str]] = {}
+        for row in self.rows("gpus") if self.has("gpus") else ():
+            if row["gpu_name"] and row["gpu_name"] not in names.setdefault(row["capture_id"], []):
+                names[row["capture_id"]].append(row["gpu_name"])
+        return {capture: ", ".join(found) for capture, found in names.items()}
+
+    def _read(self, table: str) -> pa.Table:
+        import pyarrow as pa
+
+        from nsightkit import parquet
+
+        declared = _narrowed(TABLES[table], wanted_columns(self.wanted, table))
+        parts = [
+            parquet.with_capture_id(declared, part.tables[table], name)
+            for name, part in self.parts.items()
+            if table in part.tables
+        ]
+        paths = [path for run in self.runs for path in run.table_paths(table)]
+        stored = parquet.read_table(declared, paths)
+        return pa.concat_tables([stored, *parts]).unify_dictionaries() if parts else stored
+
+
+def _narrowed(table: Table, columns: Sequence[str] | None) -> Table:
+    if columns is None:
+        return table
+    kept = tuple(c for c in table.columns if c.name == "capture_id" or c.name in columns)
+    return Table(table.name, table.row_meaning, kept)
+
+
+def _plain_rows(data: Mapping[str, Sequence[Any]]) -> Iterable[dict[str, Any]]:
+    names = list(data)
+    return (dict(zip(names, values, strict=True)) for values in zip(*data.values(), strict=True))
+
+
+def open_dataset(paths: Sequence[Path], wanted: Wanted = None) -> Dataset:
+    """Open captures, folders of captures and run directories as one dataset.
+
+    Args:
+        paths: what the user named.
+        wanted: the tables that will be asked for, with the columns needed; None for all.
+    """
+    runs = [Run(path) for path in paths if is_run(path)]
+    sources, failures = find_sources([path for path in paths if not is_run(path)])
+    dataset = Dataset(_name_of(paths), RunInfo(), runs, failures=failures, wanted=wanted)
+    infos: list[RunInfo | None] = []
+    for run in runs:
+        try:
+            infos.append(run.read_info())
+        except NsightkitError as error:
+            failures.append(Failure(run.path, str(error), error.slug, named=True))
+    infos += [_read_source(source, wanted, dataset) for source in sources]
+    dataset.info = merge_infos([info for info in infos if info])
+    return dataset
+
+
+def _read_source(source: Source, wanted: Wanted, dataset: Dataset) -> RunInfo | None:
+    try:
+        data = source.read(wanted)
+    except NsightkitError as error:
+        dataset.failures.append(Failure(source.paths[0], str(error), error.slug, source.named))
+        return None
+    dataset.parts[source.capture_id] = data
+    return RunInfo(captures=(capture_of(source, data),), **data.facts)  # type: ignore[arg-type]
+
+
+def capture_of(source: Source, data: CaptureData) -> Capture:
+    """Return what a run keeps of a capture besides its tables."""
+    return Capture(
+        source.capture_id,
+        data.backend,
+        data.tool_version,
+        source=", ".join(path.name for path in source.paths),
+        scope=data.scope,
+        notes=data.notes,
+    )
+
+
+def merge_infos(infos: Sequence[RunInfo]) -> RunInfo:
+    """Return one description of several: facts on which they agree, and all captures."""
+    if len(infos) == 1:
+        return infos[0]
+    captures = tuple(capture for info in infos for capture in info.captures)
+    agreed = {}
+    for name in ("gpu_name", "compute_capability", "driver_version", "cuda_version", "torch_version", "tokens"):
+        values = {getattr(info, name) for info in infos} - {None}
+        if len(values) == 1:
+            agreed[name] = values.pop()
+    return replace(RunInfo(), captures=captures, **agreed)
+
+
+def _name_of(paths: Sequence[Path]) -> str:
+    first = paths[0].absolute()
+    name = first.name if first.is_dir() else first.name.split(".")[0]
+    return name if len(paths) == 1 else f"{name}-and-{len(paths) - 1}-more"

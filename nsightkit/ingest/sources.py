@@ -1,0 +1,156 @@
+"""Finds the captures among the files that a user names.
+
+In: paths of captures or of folders. Out: `Source` values, each the files of one capture with its reader and a name;
+and `Failure` values for what cannot be one. A file's content decides, never its name.
+"""
+
+import gzip
+import importlib
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from nsightkit.errors import IngestError, NsightkitError
+from nsightkit.ingest.reader import CaptureData, Reader, Wanted
+from nsightkit.run import is_run
+
+# In the order in which they are asked; the first that recognizes a file reads it.
+READERS = ("ncu_report", "nsys_sqlite", "nsys_parquet", "nsys_report", "torch_trace", "nsys_stats", "ncu_csv")
+HEAD_BYTES = 65536
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An input that could not be used, and why; `named` if the user named it, else it lay in a folder."""
+
+    path: Path
+    reason: str
+    slug: str
+    named: bool
+    is_capture: bool = True
+
+
+@dataclass(frozen=True)
+class Source:
+    """The files of one capture, the reader for them, and a name that is unique among the sources of one call."""
+
+    reader: str
+    paths: tuple[Path, ...]
+    capture_id: str
+    named: bool = True
+
+    def read(self, wanted: Wanted = None) -> CaptureData:
+        """Read the capture; raises IngestError or ToolError."""
+        return load_reader(self.reader).read(self.paths, wanted)
+
+
+def load_reader(name: str) -> Reader:
+    """Return the reader module called `name`."""
+    return cast(Reader, importlib.import_module(f"nsightkit.ingest.{name}"))
+
+
+def find_sources(paths: Sequence[Path]) -> tuple[list[Source], list[Failure]]:
+    """Return the captures in `paths` and what could not be one; ncu CSVs of one folder are one capture."""
+    failures: list[Failure] = []
+    found: list[tuple[str, Path, bool]] = []
+    for path in paths:
+        try:
+            found += [(reader, file, file == path) for reader, file in _captures_in(path, failures)]
+        except NsightkitError as error:
+            failures.append(Failure(path, str(error), error.slug, named=True))
+    return _grouped(found), failures
+
+
+def _captures_in(path: Path, failures: list[Failure]) -> Iterator[tuple[str, Path]]:
+    if not path.exists():
+        raise IngestError(f"{path}: no such file or folder", slug="no-such-file")
+    reader = reader_for(path)
+    if reader is not None:
+        yield reader, path
+    elif path.is_dir():
+        yield from _captures_below(path, failures)
+    else:
+        raise IngestError(f"{path}: {_why_no_capture(path)}", slug="not-a-capture")
+
+
+def _captures_below(folder: Path, failures: list[Failure]) -> Iterator[tuple[str, Path]]:
+    any_found = False
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or is_run(path):
+            continue
+        reader = reader_for(path)
+        if reader is not None:
+            any_found = True
+            yield reader, path
+        elif path.is_dir():
+            for found in _captures_below(path, failures):
+                any_found = True
+                yield found
+        else:
+            failures.append(Failure(path, _why_no_capture(path), "not-a-capture", named=False, is_capture=False))
+    if not any_found and not folder.is_symlink():
+        return
+
+
+def reader_for(path: Path) -> str | None:
+    """Return the name of the reader that recognizes `path`, None where none does.
+
+    Raises:
+        IngestError: the file cannot be opened.
+    """
+    head = _head(path)
+    return next((name for name in READERS if load_reader(name).recognizes(path, head)), None)
+
+
+def _head(path: Path) -> bytes:
+    """Return the first bytes of a file, of its content where it is compressed with gzip."""
+    if path.is_dir():
+        return b""
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError as error:
+        raise IngestError(f"{path}: cannot be read ({error.strerror})", slug="cannot-read") from None
+    if head[:2] == b"\x1f\x8b":
+        try:
+            with gzip.open(path) as file:
+                return file.read(HEAD_BYTES)
+        except (OSError, EOFError, zlib.error):
+            return head
+    return head
+
+
+def _why_no_capture(path: Path) -> str:
+    if path.stat().st_size == 0:
+        return "the file is empty"
+    return (
+        "not a capture that nsightkit knows (it reads .ncu-rep, ncu CSV, nsys SQLite or parquet exports, .nsys-rep, "
+        "nsys stats output and torch.profiler traces, told apart by their content)"
+    )
+
+
+def _grouped(found: Sequence[tuple[str, Path, bool]]) -> list[Source]:
+    groups: dict[tuple[str, Path], list[tuple[Path, bool]]] = {}
+    for reader, path, named in found:
+        # A kernel's ncu CSVs, one a section, lie in one folder.
+        key = (reader, path.parent.absolute() if reader == "ncu_csv" else path)
+        if (path, named) not in (group := groups.setdefault(key, [])):
+            group.append((path, named))
+    taken: set[str] = set()
+    return [_source(reader, group, taken) for (reader, _), group in groups.items()]
+
+
+def _source(reader: str, group: list[tuple[Path, bool]], taken: set[str]) -> Source:
+    paths = tuple(path for path, _ in group)
+    base = paths[0].absolute().parent.name if len(paths) > 1 else paths[0].name.split(".")[0]
+    if not base or base in ("profile", "ncu", "report"):
+        base = f"{paths[0].absolute().parent.name}-{base}"
+    name = stem = re.sub(r"[^A-Za-z0-9_-]+", "-", base).strip("-")[:80] or "capture"
+    number = 2
+    while name in taken:
+        name, number = f"{stem}-{number}", number + 1
+    taken.add(name)
+    return Source(reader, paths, name, named=any(named for _, named in group))

@@ -1,0 +1,1 @@
+"""From analyses to a document: Markdown and HTML from the same blocks."""

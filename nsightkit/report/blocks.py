@@ -1,0 +1,189 @@
+"""The parts of a report, without any markup.
+
+In: text and numbers that the sections put together. Out: frozen blocks that the templates turn into Markdown and
+HTML. All text is plain: whoever writes it out escapes it. Only `Figure.svg` is markup, and only `charts` makes it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, TypeAlias
+
+from nsightkit.report import format as fmt
+
+NOT_COLLECTED = "not in the capture"
+# Units that a value carries in its exact form; a share is a bare number.
+_EXACT_UNITS = {"ns": "ns", "byte": "B", "byte/s": "B/s", "flop": "FLOP", "flop/s": "FLOP/s", "flop/byte": "FLOP/B",
+                "op": "op", "op/s": "op/s", "Hz": "Hz", "%": "%", "cycle": "cycles"}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A paragraph. `role` is lead (the verdict), prose, note (small print) or code (kept as typed)."""
+
+    text: str
+    role: str = "prose"
+    kind: ClassVar[str] = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """A list of sentences."""
+
+    items: tuple[str, ...]
+    role: str = "prose"
+    kind: ClassVar[str] = "items"
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One figure of the first screen: the number as people read it, its exact value, and what it covers."""
+
+    label: str
+    text: str
+    exact: str
+    scope: str
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """The few figures that matter most, side by side."""
+
+    facts: tuple[Fact, ...]
+    kind: ClassVar[str] = "facts"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column. `kind` is text, number, share (a number with a bar), bound, or code.
+
+    `key` is the name of the field in `analysis.results`; `markdown` is False where the twin leaves it out.
+    """
+
+    key: str
+    header: str
+    unit: str = "text"
+    kind: str = "text"
+    markdown: bool = True
+
+    @property
+    def numeric(self) -> bool:
+        """Whether the cells are numbers."""
+        return self.kind in ("number", "share")
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What stands in a cell: pretty text, the exact value with its unit, a bar from 0 to 1, and where it leads."""
+
+    text: str
+    exact: str = ""
+    bar: float | None = None
+    href: str = ""
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DataTable:
+    """Rows under columns. `hidden` says in words what is not shown; "" where all of it is."""
+
+    id: str
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    caption: str = ""
+    hidden: str = ""
+    kind: ClassVar[str] = "table"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One entry of a strip chart's direct labels: the class that colors it, its name and its value."""
+
+    mark: str
+    label: str
+    text: str
+    exact: str
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A drawing with its table twin. `keys` label a strip; `file_svg` is the drawing for a file, if it differs."""
+
+    id: str
+    title: str
+    svg: str
+    caption: str
+    alt: str
+    table: DataTable | None = None
+    keys: tuple[Key, ...] = ()
+    file_svg: str = ""
+    kind: ClassVar[str] = "figure"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Blocks that belong together. `layout` is grid, pair, fold or card.
+
+    Markdown shows the first `markdown_limit` blocks and says how many there are.
+    """
+
+    blocks: tuple[Block, ...]
+    title: str = ""
+    layout: str = "grid"
+    anchor: str = ""
+    bound: str = ""
+    subtitle: str = ""
+    markdown_limit: int | None = None
+    kind: ClassVar[str] = "group"
+
+
+Block: TypeAlias = Text | Items | Facts | DataTable | Figure | Group
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One part of the report. `missing` says which input would fill it; "" where it is there."""
+
+    id: str
+    title: str
+    blocks: tuple[Block, ...] = ()
+    missing: str = ""
+
+
+def exact(value: float | str | None, unit: str = "") -> str:
+    """Return `value` in full, with its unit.
+
+    >>> exact(404700, "ns"), exact(0.125, "1")
+    ('404700 ns', '0.125')
+    """
+    if value is None or isinstance(value, str):
+        return value or ""
+    return f"{value!r} {_EXACT_UNITS.get(unit, '')}".rstrip()
+
+
+def number(value: float | None, unit: str, missing: str = NOT_COLLECTED) -> Cell:
+    """Return a cell with `value` printed as its unit asks; missing is a dash that says why."""
+    if value is None:
+        return Cell(fmt.MISSING, missing)
+    return Cell(fmt.with_unit(value, unit), exact(value, unit))
+
+
+def share(value: float | None, missing: str = NOT_COLLECTED) -> Cell:
+    """Return a cell with a share from 0 to 1 and its bar."""
+    if value is None:
+        return Cell(fmt.MISSING, missing)
+    return Cell(fmt.share(value), exact(value), bar=min(1.0, max(0.0, value)))
+
+
+def text(value: str | None, href: str = "", tags: tuple[str, ...] = ()) -> Cell:
+    """Return a cell with words; control characters are made visible."""
+    return Cell(fmt.printable(value) if value else fmt.MISSING, "" if value else NOT_COLLECTED, href=href, tags=tags)
+
+
+def hidden_rows(total: int, shown: int, what: str, rest_share: float | None = None) -> str:
+    """Say how many of `total` rows are left out, and what they weigh where that is known."""
+    if shown >= total:
+        return ""
+    weight = "" if rest_share is None else f" with {fmt.share(max(0.0, rest_share))} of the time"
+    return f"{fmt.count(shown)} of {fmt.count(total)} {what} are shown; {fmt.count(total - shown)}{weight} are not."

@@ -1,0 +1,102 @@
+"""What every section is built from.
+
+In: the run's description, the analyses, and what the reader asked for. Out: `Context`, which also gives each kernel
+name and each profiled kernel its anchor in the document.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from nsightkit.analysis.results import Analysis, ClassifiedKernel
+from nsightkit.report import blocks
+from nsightkit.run import RunInfo
+
+BOUND_WORDS = {
+    "COMPUTE": "compute-bound",
+    "MEMORY": "memory-bound",
+    "LATENCY": "latency-bound",
+    "BALANCED": "balanced",
+    "UNKNOWN": "unknown",
+}
+# More than this many kernels one by one is no document any more; the rest is counted and said to be left out.
+MOST_KERNELS = 500
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """What the reader asked for: `limit` rows in tables of kernels (0: all), a figure format or None."""
+
+    formats: tuple[str, ...] = ("html", "markdown")
+    limit: int = 50
+    figures: str | None = None
+
+
+@dataclass(frozen=True)
+class Context:
+    """The inputs of a section."""
+
+    info: RunInfo
+    analysis: Analysis
+    options: ReportOptions = field(default_factory=ReportOptions)
+
+    @cached_property
+    def kernels(self) -> tuple[tuple[int, ClassifiedKernel], ...]:
+        """The profiled kernels with their place in `Analysis.kernels`, longest in all first; at most 500."""
+        ranked = sorted(enumerate(self.analysis.kernels), key=lambda pair: -(pair[1].total_ns or 0.0))
+        return tuple(ranked[:MOST_KERNELS])
+
+    @cached_property
+    def shown_indices(self) -> frozenset[int]:
+        """Places in `Analysis.kernels` that have a card."""
+        return frozenset(index for index, _ in self.kernels)
+
+    @property
+    def hidden_kernels(self) -> str:
+        """Say which profiled kernels have no card."""
+        total = sum(k.total_ns or 0.0 for k in self.analysis.kernels)
+        shown = sum(k.total_ns or 0.0 for _, k in self.kernels)
+        rest = 1 - shown / total if total else None
+        return blocks.hidden_rows(len(self.analysis.kernels), len(self.kernels), "profiled kernels", rest)
+
+    @property
+    def top_count(self) -> int:
+        """How many rows a table of kernels shows."""
+        return self.options.limit or max(len(self.analysis.top_kernels), len(self.analysis.top_operators))
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """Full kernel name -> anchor of its entry among the full names, in the order of the tables."""
+        shown = [k.kernel_name for k in self.analysis.top_kernels[: self.top_count]]
+        shown += [kernel.kernel_name for _, kernel in self.kernels]
+        return {name: f"name-{place}" for place, name in enumerate(dict.fromkeys(shown), 1)}
+
+    @cached_property
+    def friendly_names(self) -> dict[str, tuple[str, str]]:
+        """Full kernel name -> (friendly name, library)."""
+        known = {k.kernel_name: (k.friendly_name, k.library) for k in self.analysis.kernels}
+        return known | {k.kernel_name: (k.friendly_name, k.library) for k in self.analysis.top_kernels}
+
+    def anchor(self, index: int) -> str:
+        """Return the anchor of the card of `Analysis.kernels[index]`, "" where it has none."""
+        return f"kernel-{index + 1}" if index in self.shown_indices else ""
+
+    def href(self, index: int) -> str:
+        """Return the link to that card."""
+        return f"#kernel-{index + 1}" if index in self.shown_indices else ""
+
+    def tools(self, *backends: str) -> str:
+        """Return the tools with versions behind the captures of `backends`, as in "ncu 2025.4"."""
+        found = [c for c in self.info.captures if not backends or c.backend in backends]
+        return " + ".join(dict.fromkeys(f"{c.backend} {c.tool_version or '(version not recorded)'}" for c in found))
+
+    @property
+    def timeline_scope(self) -> str:
+        """Where numbers of the timeline come from, for captions."""
+        return self.tools("nsys", "nsys-stats", "torch") or "a timeline profiler"
+
+    @property
+    def counter_scope(self) -> str:
+        """Where numbers of hardware counters come from, for captions."""
+        return self.tools("ncu") or "hardware counters"

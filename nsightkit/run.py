@@ -1,0 +1,154 @@
+"""The run directory: what people keep, zip, compare and gate on.
+
+In: a folder. Out: `Run`, which knows the paths in it, and `RunInfo`, the content of its ``run.json``.
+
+    RUN/run.json   RUN/capture/   RUN/tables/<table>/<capture_id>.parquet   RUN/report/
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from nsightkit.errors import IngestError, ReportError
+
+SCHEMA_VERSION = 1
+INFO_NAME = "run.json"
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Capture:
+    """One profiler output of a run: where it came from and what its numbers cover."""
+
+    capture_id: str
+    backend: str  # nsys, ncu, nsys-stats or torch
+    tool_version: str | None = None
+    source: str = ""  # file name of the input, without the folders of the machine it was read on
+    argv: tuple[str, ...] = ()
+    exit_code: int | None = None
+    wall_s: float | None = None
+    scope: str = ""  # what the numbers cover, in a sentence
+    row_counts: dict[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()  # what a reader must know before trusting a number
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What is known of a run as a whole; None is "not recorded"."""
+
+    schema_version: int = SCHEMA_VERSION
+    name: str = ""
+    workload: str | None = None
+    workload_args: tuple[str, ...] = ()
+    tokens: int | None = None
+    created_utc: str | None = None
+    hostname: str | None = None
+    gpu_name: str | None = None
+    compute_capability: str | None = None
+    driver_version: str | None = None
+    cuda_version: str | None = None
+    torch_version: str | None = None
+    nsightkit_version: str | None = None
+    captures: tuple[Capture, ...] = ()
+
+
+@dataclass(frozen=True)
+class Run:
+    """The paths of a run directory."""
+
+    path: Path
+
+    @property
+    def info_path(self) -> Path:
+        """The run's description."""
+        return self.path / INFO_NAME
+
+    @property
+    def capture_dir(self) -> Path:
+        """What the profilers wrote."""
+        return self.path / "capture"
+
+    @property
+    def report_dir(self) -> Path:
+        """What we rendered."""
+        return self.path / "report"
+
+    def table_path(self, table: str, capture_id: str) -> Path:
+        """Return where the rows of `capture_id` in `table` are kept."""
+        return self.path / "tables" / table / f"{capture_id}.parquet"
+
+    def table_paths(self, table: str) -> list[Path]:
+        """Return the parquet files of `table`, one a capture, in the order of the captures' names."""
+        return sorted((self.path / "tables" / table).glob("*.parquet"))
+
+    def read_info(self) -> RunInfo:
+        """Read ``run.json``.
+
+        Raises:
+            IngestError: it is missing, damaged, or of a newer nsightkit.
+        """
+        try:
+            data = json.loads(self.info_path.read_text(encoding="utf-8"))
+            version = int(data["schema_version"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise IngestError(
+                f"{self.info_path}: not a run description ({error}); ingest the captures again",
+                slug="damaged-run",
+            ) from None
+        if version > SCHEMA_VERSION:
+            raise IngestError(
+                f"{self.info_path}: written by a newer nsightkit (schema {version}); upgrade nsightkit to read it",
+                slug="damaged-run",
+            )
+        captures = tuple(_build(Capture, item) for item in data.get("captures", ()))
+        return _build(RunInfo, {**data, "captures": captures})
+
+    def write_info(self, info: RunInfo) -> None:
+        """Write ``run.json`` so that a reader sees the old or the new one, never a half."""
+        write_text(self.info_path, json.dumps(asdict(info), indent=2) + "\n")
+
+
+def _build(kind: type[_T], data: dict[str, Any]) -> _T:
+    # Fields that a later version of the same schema added are passed over.
+    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known})
+
+
+def is_run(path: Path) -> bool:
+    """Say whether `path` is a run directory."""
+    return (path / INFO_NAME).is_file()
+
+
+def newest_run(folder: Path) -> Run:
+    """Return the run in `folder` whose description was written last.
+
+    Raises:
+        IngestError: there is none.
+    """
+    infos = sorted(folder.glob(f"*/{INFO_NAME}"), key=lambda p: p.stat().st_mtime_ns)
+    if not infos:
+        raise IngestError(
+            f"no run in {folder}/; make one with 'nsightkit profile' or 'nsightkit ingest FILE', or name a run",
+            slug="no-run",
+        )
+    return Run(infos[-1].parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path` under a temporary name first, then rename.
+
+    Raises:
+        ReportError: the folder cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise ReportError(
+            f"cannot write {path}: {error.strerror}; name another folder with -o", slug="cannot-write"
+        ) from None

@@ -1,0 +1,32 @@
+"""What all tests share: the folder of real captures, the real tools, and one torch thread."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+PROJECT = Path(__file__).resolve().parent.parent
+SHARED = Path(os.environ.get("NSIGHTKIT_SHARED", PROJECT.parent / "shared"))
+PRIVATE_NSIGHT = Path.home() / ".cache" / "nsight" / "bin"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real captures; the test is skipped where it is absent."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip(f"real captures are not here: {SHARED / 'data'}")
+    return SHARED / "data"
+
+
+@pytest.fixture(scope="session")
+def nsight_path() -> Path:
+    """The folder with real nsys and ncu; the test is skipped where there is none."""
+    if (PRIVATE_NSIGHT / "nsys").is_file():
+        return PRIVATE_NSIGHT
+    found = shutil.which("nsys")
+    if found is None or shutil.which("ncu") is None:
+        pytest.skip("no real nsys and ncu on PATH or in the private prefix")
+    return Path(found).parent
