@@ -67,7 +67,7 @@ def _array(table: Table, field: pa.Field, values: Any, count: int) -> pa.Array |
             array = values.cast(field.type) if values.type != field.type else values
         else:
             array = pa.array(values, field.type)
-    except (ValueError, TypeError, pa.ArrowException) as error:
+    except (ValueError, TypeError, OverflowError, pa.ArrowException) as error:
         raise TableError(f"table {table.name}, column {field.name}: {error}", slug="table-mismatch") from None
     if array.null_count and not field.nullable:
         raise TableError(f"table {table.name}, column {field.name}: a value is missing", slug="table-mismatch")

@@ -7,6 +7,7 @@ In: a folder. Out: `Run`, which knows the paths in it, and `RunInfo`, the conten
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -148,7 +149,8 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
         raise ReportError(
             f"cannot write {path}: {error.strerror}; name another folder with -o", slug="cannot-write"
         ) from None

@@ -109,6 +109,7 @@ KERNEL_LAUNCHES = _table(
         _column("registers_per_thread", "int32", "registers per thread"),
         _column("static_shared_memory_bytes", "int32", "static shared memory per block"),
         _column("dynamic_shared_memory_bytes", "int32", "dynamic shared memory per block"),
+        _column("shared_memory_bytes", "int32", "static and dynamic together, where only their sum is recorded"),
         _column("local_memory_per_thread_bytes", "int32", "local memory per thread"),
         _column("graph_node_id", "int64", "node of a CUDA graph; null outside graphs"),
         _column("graph_id", "int64", "CUDA graph; null outside graphs or where not recorded"),

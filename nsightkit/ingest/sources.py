@@ -8,7 +8,7 @@ import gzip
 import importlib
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -61,7 +61,20 @@ def find_sources(paths: Sequence[Path]) -> tuple[list[Source], list[Failure]]:
             found += [(reader, file, file == path) for reader, file in _captures_in(path, failures)]
         except NsightkitError as error:
             failures.append(Failure(path, str(error), error.slug, named=True))
-    return _grouped(found), failures
+    return _grouped(_without_twins(found, failures)), failures
+
+
+def _without_twins(
+    found: Sequence[tuple[str, Path, bool]], failures: list[Failure]
+) -> Iterator[tuple[str, Path, bool]]:
+    """Yield `found` without reports whose export lies beside them: counting both would double every launch."""
+    exports = {_stem(path) for reader, path, _ in found if reader in ("nsys_sqlite", "nsys_parquet")}
+    for reader, path, named in found:
+        if reader == "nsys_report" and not named and _stem(path) in exports:
+            reason = "its export lies beside it and is read instead"
+            failures.append(Failure(path, reason, "not-a-capture", named=False, is_capture=False))
+        else:
+            yield reader, path, named
 
 
 def _captures_in(path: Path, failures: list[Failure]) -> Iterator[tuple[str, Path]]:
@@ -77,22 +90,27 @@ def _captures_in(path: Path, failures: list[Failure]) -> Iterator[tuple[str, Pat
 
 
 def _captures_below(folder: Path, failures: list[Failure]) -> Iterator[tuple[str, Path]]:
-    any_found = False
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or is_run(path):
+    for path in _entries(folder):
+        try:
+            reader = reader_for(path)
+        except IngestError as error:
+            failures.append(Failure(path, str(error), error.slug, named=False))
             continue
-        reader = reader_for(path)
         if reader is not None:
-            any_found = True
             yield reader, path
         elif path.is_dir():
-            for found in _captures_below(path, failures):
-                any_found = True
-                yield found
+            yield from _captures_below(path, failures)
         else:
             failures.append(Failure(path, _why_no_capture(path), "not-a-capture", named=False, is_capture=False))
-    if not any_found and not folder.is_symlink():
-        return
+
+
+def _entries(folder: Path) -> list[Path]:
+    """Return what lies in `folder`, without hidden files, runs, and links that could lead in circles."""
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError as error:
+        raise IngestError(f"{folder}: cannot be read ({error.strerror})", slug="cannot-read") from None
+    return [p for p in paths if not p.name.startswith(".") and not is_run(p) and not (p.is_symlink() and p.is_dir())]
 
 
 def reader_for(path: Path) -> str | None:
@@ -132,7 +150,12 @@ def _why_no_capture(path: Path) -> str:
     )
 
 
-def _grouped(found: Sequence[tuple[str, Path, bool]]) -> list[Source]:
+def _stem(path: Path) -> Path:
+    # nsys names the folders that it exports into NAME_pqtdir and NAME_arwdir.
+    return path.with_name(re.sub(r"_(pqt|arw)dir$", "", path.stem))
+
+
+def _grouped(found: Iterable[tuple[str, Path, bool]]) -> list[Source]:
     groups: dict[tuple[str, Path], list[tuple[Path, bool]]] = {}
     for reader, path, named in found:
         # A kernel's ncu CSVs, one a section, lie in one folder.

@@ -103,6 +103,35 @@ def plain(value: float | str | None) -> str:
     return value if isinstance(value, str) else significant(value)
 
 
+_SYMBOLS = {"flop/s": "FLOP/s", "flop/byte": "FLOP/B", "flop": "FLOP", "byte": "B", "byte/s": "B/s", "Hz": "Hz",
+            "op": "op", "op/s": "op/s"}  # fmt: skip
+
+
+def axis_scale(largest: float, unit: str) -> tuple[float, str]:
+    """Return the divisor and the unit for the numbers along an axis that reaches to `largest`.
+
+    >>> axis_scale(404700, "ns"), axis_scale(1.4e12, "byte/s"), axis_scale(87.5, "%")
+    ((1000.0, 'µs'), (1000000000000.0, 'TB/s'), (1.0, '%'))
+    """
+    if unit == "1":
+        return 0.01, "%"
+    if unit == "count" or (unit != "ns" and unit not in _SYMBOLS):
+        return 1.0, "" if unit == "count" else unit
+    steps = _TIMES if unit == "ns" else _PREFIXES
+    factor, prefix = next(((f, p) for f, p in steps if abs(largest) >= f), steps[-1])
+    return factor, prefix + _SYMBOLS.get(unit, "")
+
+
+def tick(value: float, unit: str) -> str:
+    """Return a power of ten for an axis, with an SI prefix and without needless digits.
+
+    >>> tick(1e12, "FLOP/s"), tick(0.01, ""), tick(100e9, "FLOP/s")
+    ('1 TFLOP/s', '0.01', '100 GFLOP/s')
+    """
+    factor, prefix = next(((f, p) for f, p in _PREFIXES if value >= f * 0.999), _PREFIXES[-1])
+    return f"{value / factor:.6g} {prefix}{unit}".rstrip()
+
+
 # Unit -> how a value of it is printed.
 BY_UNIT: dict[str, Callable[[float | None], str]] = {
     "ns": duration,
@@ -144,4 +173,6 @@ def printable(text: str) -> str:
 def markdown_cell(text: str) -> str:
     """Return `text` so that Markdown shows it as it is inside a table cell."""
     escaped = printable(text).replace("\\", "\\\\").replace("|", "\\|").replace("&", "&amp;").replace("<", "&lt;")
+    # An address in a kernel's name must not become a link.
+    escaped = escaped.replace("://", "&#58;//").replace("www.", "www&#46;")
     return "".join("\\" + c if c in "*_`[]" else c for c in escaped.replace(">", "&gt;"))

@@ -1,0 +1,190 @@
+"""Charts as SVG text, drawn by hand from data: primitives, strips and histograms.
+
+In: numbers and labels in base units. Out: one `<svg>` element as text, readable by screen readers (title, description)
+and colored by classes only: the page's style sheet gives them their colors, `standalone` puts them into a file. All
+text that goes in is escaped here, so that no kernel name can become markup.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nsightkit.analysis.results import Histogram
+from nsightkit.report import format as fmt
+
+# Colors by class, (light, dark). Source: the color-blind safe palette of Okabe and Ito, gray for unknown.
+PALETTE = {
+    "compute": ("#D55E00", "#E8742A"),
+    "memory": ("#0072B2", "#3D9BDB"),
+    "latency": ("#E69F00", "#E69F00"),
+    "balanced": ("#009E73", "#1DB88D"),
+    "unknown": ("#767676", "#9A9A9A"),
+    "ink": ("#1B1E23", "#E7E9EC"),
+    "quiet": ("#5A616B", "#A4ABB5"),
+    "line": ("#E3E5E8", "#343941"),
+    "accent": ("#5B4B9A", "#B0A3EA"),
+    "surface": ("#FFFFFF", "#16181C"),
+}
+FAMILY_MARKS = tuple(f"f{place}" for place in range(9))
+# Muted, so that no family is taken for a verdict.
+_FAMILY_COLORS = ("#5F6B8A", "#96A3BE", "#B29B7B", "#8B7690", "#9FB08C", "#74928F", "#C2A39B", "#CDC39D", "#A9A9A9")
+PALETTE |= {mark: (color, color) for mark, color in zip(FAMILY_MARKS, _FAMILY_COLORS, strict=True)}
+_FONT = "system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif"
+
+
+def style_rules(chosen: int) -> str:
+    """Return the color variables of the light (0) or the dark (1) theme as CSS declarations."""
+    return "".join(f"--{name}:{pair[chosen]};" for name, pair in PALETTE.items())
+
+
+def chart_rules() -> str:
+    """Return the CSS rules that all charts use."""
+    fills = "".join(f".{name}{{fill:var(--{name})}}" for name in PALETTE)
+    return fills + (
+        f"svg text{{font-family:{_FONT};font-size:12px;fill:var(--ink)}}svg .quiet{{fill:var(--quiet)}}"
+        ".grid{stroke:var(--line);stroke-width:1;fill:none}.axis{stroke:var(--quiet);stroke-width:1;fill:none}"
+        ".roof{stroke:var(--ink);stroke-width:1.25;fill:none}.gap{stroke:var(--quiet);stroke-dasharray:2 3;fill:none}"
+        ".point{fill-opacity:.82;stroke:var(--surface);stroke-width:1}"
+        ".unknown.point,.flagged.point{fill-opacity:0;stroke:var(--unknown);stroke-width:1.75}"
+    )
+
+
+def standalone(svg: str) -> str:
+    """Return `svg` as a file of its own: with its colors, for light and dark surroundings."""
+    style = (
+        f"<style>:root{{{style_rules(0)}}}@media (prefers-color-scheme:dark){{:root{{{style_rules(1)}}}}}"
+        f"svg{{background:var(--surface)}}{chart_rules()}</style>"
+    )
+    opening, rest = svg.split(">", 1)
+    return f'{opening} xmlns="http://www.w3.org/2000/svg">{style}{rest}\n'
+
+
+def escape(text: str) -> str:
+    """Return `text` harmless inside markup, on one line."""
+    return html.escape(fmt.printable(text))
+
+
+def num(value: float) -> str:
+    """Return a coordinate with one decimal at most."""
+    return f"{value:.1f}".removesuffix(".0")
+
+
+def label(x: float, y: float, text: str, options: str = "") -> str:
+    """Return a text element; `options` are further attributes."""
+    return f'<text x="{num(x)}" y="{num(y)}"{" " + options if options else ""}>{escape(text)}</text>'
+
+
+@dataclass(frozen=True, slots=True)
+class Canvas:
+    """The size of a drawing, and what it shows in words."""
+
+    width: int
+    height: int
+    title: str
+    description: str
+    classes: str = ""
+    stretch: bool = False
+
+    def svg(self, parts: Sequence[str]) -> str:
+        """Return the drawing made of `parts`."""
+        size = f'viewBox="0 0 {self.width} {self.height}"' + (' preserveAspectRatio="none"' if self.stretch else "")
+        names = f' class="{self.classes}"' if self.classes else ""
+        return (
+            f'<svg{names} role="img" {size} aria-label="{escape(self.title)}"><title>{escape(self.title)}</title>'
+            f"<desc>{escape(self.description)}</desc>{''.join(parts)}</svg>"
+        )
+
+
+def text_width(text: str, size: float = 12) -> float:
+    """Return about how wide `text` is, in the units of the drawing."""
+    return len(text) * size * 0.56
+
+
+def shortened(text: str, most: int) -> str:
+    """Return `text` with at most `most` characters."""
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of a whole: the class that colors it, its name, its share from 0 to 1, and its value as text."""
+
+    mark: str
+    label: str
+    share: float
+    text: str
+
+
+def strip(parts: Sequence[Part], title: str) -> str:
+    """Return one bar that is the whole, without labels: the page writes them below as text."""
+    canvas = Canvas(1000, 24, title, _in_words(parts), "strip", stretch=True)
+    return canvas.svg(_strip_rects(parts, 1000, 0))
+
+
+def labeled_strip(parts: Sequence[Part], title: str) -> str:
+    """Return the same bar with its labels in the drawing, for a file."""
+    drawn, x, y = _strip_rects(parts, 720, 8), 0.0, 54.0
+    for part in parts:
+        words = f"{part.label} {part.text}"
+        width = text_width(words) + 30
+        if x + width > 720:
+            x, y = 0.0, y + 20
+        drawn.append(f'<rect class="{part.mark}" x="{num(x)}" y="{num(y - 10)}" width="11" height="11"/>')
+        drawn.append(label(x + 16, y, words))
+        x += width
+    return Canvas(720, int(y) + 12, title, _in_words(parts)).svg(drawn)
+
+
+def _strip_rects(parts: Sequence[Part], width: float, top: float) -> list[str]:
+    drawn, x = [], 0.0
+    for part in parts:
+        size = part.share * width
+        # A slit of surface between the parts keeps neighbors apart without a line.
+        drawn.append(
+            f'<rect class="{part.mark}" x="{num(x)}" y="{num(top)}" width="{num(max(0.6, size - 2))}" height="24">'
+            f"<title>{escape(part.label)}: {escape(part.text)}</title></rect>"
+        )
+        x += size
+    return drawn
+
+
+def _in_words(parts: Sequence[Part]) -> str:
+    return "; ".join(f"{part.label} {part.text}" for part in parts)
+
+
+_LEFT, _RIGHT, _TOP, _BOTTOM = 8, 332, 22, 150
+
+
+def histogram(data: Histogram, names: Sequence[str]) -> str:
+    """Return the bars of one histogram; `names` are those of the kernels, for the words under the pointer."""
+    factor, unit = fmt.axis_scale(max(map(abs, data.edges), default=0.0), data.unit)
+    most = max(data.counts, default=0)
+    step = (_RIGHT - _LEFT) / max(1, len(data.counts))
+    drawn = [f'<path class="axis" d="M{_LEFT} {_BOTTOM}H{_RIGHT}"/>']
+    for place, count in enumerate(data.counts):
+        if count:
+            height = (_BOTTOM - _TOP) * count / most
+            x, y = _LEFT + place * step, _BOTTOM - height
+            where = f"{fmt.plain(data.edges[place] / factor)} to {fmt.plain(data.edges[place + 1] / factor)} {unit}"
+            members = ", ".join(names[i] for i in data.members[place][:6]) + (" …" if count > 6 else "")
+            drawn.append(
+                f'<rect class="accent" x="{num(x + 1)}" y="{num(y)}" width="{num(step - 2)}" height="{num(height)}">'
+                f"<title>{escape(f'{where}: {members}')}</title></rect>"
+            )
+            drawn.append(label(x + step / 2, y - 5, str(count), 'text-anchor="middle"'))
+    drawn += _edge_labels(data, factor, step)
+    drawn.append(label(_RIGHT, 184, unit, 'text-anchor="end" class="quiet"'))
+    described = f"{sum(data.counts)} kernels in {len(data.counts)} bins; the fullest holds {most}."
+    return Canvas(340, 190, f"{data.label}: how many kernels have which value", described).svg(drawn)
+
+
+def _edge_labels(data: Histogram, factor: float, step: float) -> list[str]:
+    every = max(1, round(len(data.edges) / 5))
+    drawn = []
+    for place in range(0, len(data.edges), every):
+        anchor = "start" if place == 0 else "end" if place == len(data.edges) - 1 else "middle"
+        text = fmt.plain(data.edges[place] / factor)
+        drawn.append(label(_LEFT + place * step, _BOTTOM + 17, text, f'text-anchor="{anchor}" class="quiet"'))
+    return drawn

@@ -1,0 +1,275 @@
+"""Rooflines as SVG text: all kernels under physical or normalized roofs, and one kernel under its own.
+
+In: roofline points of the analysis with verdict and time share. Out: SVG text, see `charts`. Both axes are logarithmic
+with ticks at powers of ten; a point's area is its share of the profiled time, its color and shape are its verdict.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nsightkit.analysis.results import RooflinePoint
+from nsightkit.report import format as fmt
+from nsightkit.report.charts import Canvas, escape, label, num, shortened, text_width
+
+# Roofs closer than this are drawn as one: they differ by the clock of the launch.
+_SAME_ROOF = 1.10
+_MOST_ROOFS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One kernel on a roofline."""
+
+    point: RooflinePoint
+    name: str
+    bound: str
+    time_share: float | None
+    href: str = ""
+
+    @property
+    def words(self) -> str:
+        """All numbers of the point, for the text under the pointer."""
+        p = self.point
+        return (
+            f"{self.name}: {fmt.with_unit(p.flop_per_byte, 'flop/byte')}, {fmt.with_unit(p.flop_per_s, 'flop/s')}, "
+            f"{fmt.share(p.efficiency)} of its roof, {fmt.share(self.time_share)} of the profiled time, "
+            f"{self.bound.lower()}, {p.precision}" + "".join(f"; {flag}" for flag in p.flags)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LogScale:
+    """Maps powers of ten to places on the drawing."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def at(self, value: float) -> float:
+        """Return the place of `value`, clamped to the axis."""
+        share = (math.log10(value) - self.low) / (self.high - self.low)
+        return self.start + min(1.0, max(0.0, share)) * (self.end - self.start)
+
+    def ticks(self) -> list[float]:
+        """Return the powers of ten along the axis, five at most."""
+        powers = range(math.ceil(self.low - 1e-9), math.floor(self.high + 1e-9) + 1)
+        return [10.0**power for power in powers][:: max(1, math.ceil(len(powers) / 6))]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Two axes of a drawing."""
+
+    x: LogScale
+    y: LogScale
+
+    def path(self, points: Sequence[tuple[float, float]]) -> str:
+        """Return a path through `points`, given in the units of the axes."""
+        return "M" + "L".join(f"{num(self.x.at(a))} {num(self.y.at(b))}" for a, b in points)
+
+    def axes(self, x_unit: str, y_unit: str) -> list[str]:
+        """Return grid, ticks and their labels."""
+        left, right, bottom, top = self.x.start, self.x.end, self.y.start, self.y.end
+        lines = "".join(f"M{num(self.x.at(t))} {num(bottom)}V{num(top)}" for t in self.x.ticks())
+        lines += "".join(f"M{num(left)} {num(self.y.at(t))}H{num(right)}" for t in self.y.ticks())
+        drawn = [f'<path class="grid" d="{lines}"/>']
+        for t in self.x.ticks():
+            drawn.append(label(self.x.at(t), bottom + 16, fmt.tick(t, ""), 'class="quiet" text-anchor="middle"'))
+        for t in self.y.ticks():
+            text = f"{t * 100:.6g} %" if y_unit == "%" else fmt.tick(t, y_unit)
+            drawn.append(label(left - 6, self.y.at(t) + 4, text, 'class="quiet" text-anchor="end"'))
+        drawn.append(label(right, bottom + 34, x_unit, 'class="quiet" text-anchor="end"'))
+        return drawn
+
+
+def usable(point: RooflinePoint | None) -> bool:
+    """Say whether `point` has a place on logarithmic axes."""
+    if point is None:
+        return False
+    numbers = (point.flop_per_byte, point.flop_per_s, point.ridge_flop_per_byte, point.peak_flop_per_s)
+    return all(math.isfinite(value) and value > 0 for value in numbers)
+
+
+def physical(marks: Sequence[Mark], title: str, labels: int = 5) -> str:
+    """Return intensity against rate, under the roofs of the hardware. `marks` must not be empty."""
+    points = [mark.point for mark in marks]
+    bandwidths = _distinct([p.peak_bytes_per_s for p in points])[:_MOST_ROOFS]
+    peaks = _compute_roofs(points)
+    x_values = [p.flop_per_byte for p in points] + [p.ridge_flop_per_byte for p in points]
+    y_values = [p.flop_per_s for p in points] + [peak for _, peak in peaks]
+    frame = Frame(LogScale(*_span(x_values, 0.2), 96, 664), LogScale(*_span(y_values, 0.25), 400, 14))
+    drawn = frame.axes("arithmetic intensity, FLOP per byte of DRAM traffic", "FLOP/s")
+    drawn += _bandwidth_lines(frame, bandwidths, max(peak for _, peak in peaks))
+    taken: list[tuple[float, float, float, float]] = []
+    drawn += _peak_lines(frame, peaks, max(bandwidths), taken)
+    drawn += _points(frame, [(m, m.point.flop_per_byte, m.point.flop_per_s) for m in marks], labels, taken)
+    return Canvas(680, 440, title, _described(marks), "plot").svg(drawn)
+
+
+def normalized(marks: Sequence[Mark], title: str, labels: int = 8) -> str:
+    """Return intensity ÷ ridge against rate ÷ peak, so that all kernels share one roof. `marks` must not be empty."""
+    placed = [
+        (m, m.point.flop_per_byte / m.point.ridge_flop_per_byte, m.point.flop_per_s / m.point.peak_flop_per_s)
+        for m in marks
+    ]
+    x_low, x_high = _span([x for _, x, _ in placed] + [1.0, 3.0], 0.2)
+    y_low, y_high = _span([y for _, _, y in placed] + [1.0], 0.25)
+    frame = Frame(LogScale(x_low, x_high, 96, 664), LogScale(y_low, y_high, 400, 14))
+    drawn = frame.axes("intensity ÷ ridge point: left of 1 the memory roof is nearer, right of 1 the compute roof", "%")
+    right = 10**x_high
+    foot = 10 ** max(x_low, y_low)
+    roof = frame.path([(foot, foot), (1.0, 1.0), (right, 1.0)])
+    drawn.append(f'<path class="roof" d="{roof}"/>')
+    ridge = frame.path([(1.0, 10**y_low), (1.0, 1.0)])
+    drawn.append(f'<path class="gap" d="{ridge}"/>')
+    drawn.append(label(96, 10, "rate ÷ peak", 'class="quiet"'))
+    taken: list[tuple[float, float, float, float]] = []
+    _put(drawn, taken, (660, frame.y.at(1.0) - 7), "compute roof: 100 % of peak", "end")
+    drawn += _points(frame, placed, labels, taken)
+    return Canvas(680, 440, title, _described(marks), "plot").svg(drawn)
+
+
+def single(mark: Mark) -> str:
+    """Return one kernel under its own roof, with the distance to it."""
+    p = mark.point
+    x_low, x_high = _span([p.flop_per_byte, p.ridge_flop_per_byte], 0.4)
+    foot = p.peak_bytes_per_s * min(p.flop_per_byte, p.ridge_flop_per_byte)
+    y_low, y_high = _span([p.flop_per_s, p.peak_flop_per_s, foot], 0.25)
+    frame = Frame(LogScale(x_low, x_high, 78, 300), LogScale(y_low, y_high, 150, 12))
+    drawn = frame.axes("FLOP/B", "FLOP/s")
+    left, right = 10**x_low, 10**x_high
+    start = max(left, 10**y_low / p.peak_bytes_per_s)
+    ridge = p.peak_flop_per_s / p.peak_bytes_per_s
+    roof = [(start, start * p.peak_bytes_per_s), (ridge, p.peak_flop_per_s), (right, p.peak_flop_per_s)]
+    drawn.append(f'<path class="roof" d="{frame.path(roof)}"/>')
+    gap = frame.path([(p.flop_per_byte, p.flop_per_s), (p.flop_per_byte, p.roof_flop_per_s)])
+    drawn.append(f'<path class="gap" d="{gap}"/>')
+    x, y = frame.x.at(p.flop_per_byte), frame.y.at(p.flop_per_s)
+    drawn.append(_shape(mark, x, y, 6))
+    words = f"{fmt.share(p.efficiency)} of roof"
+    side = (x - 10, "end") if x > 200 else (x + 10, "start")
+    drawn.append(label(side[0], min(y + 4, 146), words, f'text-anchor="{side[1]}"'))
+    return Canvas(308, 190, f"Roofline of {mark.name}", mark.words).svg(drawn)
+
+
+def _span(values: Sequence[float], margin: float) -> tuple[float, float]:
+    finite = [math.log10(v) for v in values if math.isfinite(v) and v > 0]
+    low, high = min(finite) - margin, max(finite) + margin
+    # Fewer than two powers of ten make no axis.
+    return (low, high) if high - low >= 2 else ((low + high) / 2 - 1, (low + high) / 2 + 1)
+
+
+def _distinct(values: Sequence[float]) -> list[float]:
+    """Return `values` from the highest down, without those close to the one before."""
+    kept: list[float] = []
+    for value in sorted((v for v in values if math.isfinite(v) and v > 0), reverse=True):
+        if not kept or kept[-1] / value > _SAME_ROOF:
+            kept.append(value)
+    return kept
+
+
+def _compute_roofs(points: Sequence[RooflinePoint]) -> list[tuple[str, float]]:
+    by_precision: dict[str, list[float]] = {}
+    for p in points:
+        by_precision.setdefault(p.precision, []).append(p.peak_flop_per_s)
+    # A mixed roof is no line of the hardware; it is drawn only where there is no other.
+    pure = {k: v for k, v in by_precision.items() if not k.startswith("mixed")} or by_precision
+    roofs = [(name, peak) for name, values in pure.items() for peak in _distinct(values)[:2]]
+    return sorted(roofs, key=lambda roof: -roof[1])[: _MOST_ROOFS + 1]
+
+
+def _bandwidth_lines(frame: Frame, bandwidths: Sequence[float], top_peak: float) -> list[str]:
+    drawn = []
+    for bandwidth in bandwidths:
+        start = max(10**frame.x.low, 10**frame.y.low / bandwidth)
+        end = min(10**frame.x.high, top_peak / bandwidth)
+        drawn.append(f'<path class="roof" d="{frame.path([(start, start * bandwidth), (end, end * bandwidth)])}"/>')
+        ax, ay = frame.x.at(start), frame.y.at(start * bandwidth)
+        bx, by = frame.x.at(end), frame.y.at(end * bandwidth)
+        angle = math.degrees(math.atan2(by - ay, bx - ax))
+        x, y = ax + (bx - ax) * 0.42, ay + (by - ay) * 0.42 - 7
+        turned = f'text-anchor="middle" transform="rotate({num(angle)} {num(x)} {num(y)})"'
+        if bandwidth == bandwidths[0]:
+            drawn.append(label(x, y, f"DRAM {fmt.with_unit(bandwidth, 'byte/s')}", turned))
+    return drawn
+
+
+def _peak_lines(
+    frame: Frame, peaks: Sequence[tuple[str, float]], bandwidth: float, taken: list[tuple[float, float, float, float]]
+) -> list[str]:
+    drawn: list[str] = []
+    for name, peak in peaks:
+        line = frame.path([(peak / bandwidth, peak), (10**frame.x.high, peak)])
+        drawn.append(f'<path class="roof" d="{line}"/>')
+        _put(drawn, taken, (660, frame.y.at(peak) - 5), f"{name} {fmt.with_unit(peak, 'flop/s')}", "end")
+    return drawn
+
+
+def _points(
+    frame: Frame,
+    placed: Sequence[tuple[Mark, float, float]],
+    labels: int,
+    taken: list[tuple[float, float, float, float]],
+) -> list[str]:
+    drawn, named = [], []
+    for mark, a, b in sorted(placed, key=lambda item: -(item[0].time_share or 0.0)):
+        x, y, size = frame.x.at(a), frame.y.at(b), _radius(mark.time_share)
+        drawn.append(_shape(mark, x, y, size))
+        named.append((mark.name, x, y, size))
+    for name, x, y, size in named[:labels]:
+        words = shortened(name, 34)
+        # The first of four places that is free; a label that finds none is left to the table.
+        for dx, dy, anchor in ((size + 5, 4, "start"), (-size - 5, 4, "end"), (0, -size - 6, "middle"),
+                               (0, size + 14, "middle")):  # fmt: skip
+            if _put(drawn, taken, (x + dx, y + dy), words, anchor):
+                break
+    return drawn
+
+
+def _put(
+    drawn: list[str],
+    taken: list[tuple[float, float, float, float]],
+    place: tuple[float, float],
+    words: str,
+    anchor: str,
+) -> bool:
+    width = text_width(words)
+    left = place[0] - {"start": 0.0, "middle": width / 2, "end": width}[anchor]
+    box = (left, place[1] - 11, left + width, place[1] + 3)
+    inside = box[0] >= 98 and box[2] <= 668 and box[1] >= 0 and box[3] <= 400
+    free = all(box[2] < b[0] or b[2] < box[0] or box[3] < b[1] or b[3] < box[1] for b in taken)
+    if inside and free:
+        taken.append(box)
+        drawn.append(label(place[0], place[1], words, f'text-anchor="{anchor}"'))
+    return inside and free
+
+
+def _radius(time_share: float | None) -> float:
+    # Area stands for the share; a floor keeps small kernels visible.
+    return min(18.0, max(3.5, 22 * math.sqrt(time_share or 0.0)))
+
+
+def _shape(mark: Mark, x: float, y: float, r: float) -> str:
+    bound = mark.bound.lower()
+    path = {
+        "compute": _circle(x, y, r),
+        "memory": f"M{num(x - 0.89 * r)} {num(y - 0.89 * r)}h{num(1.77 * r)}v{num(1.77 * r)}h{num(-1.77 * r)}z",
+        "latency": f"M{num(x)} {num(y - 1.35 * r)}l{num(1.25 * r)} {num(2.15 * r)}h{num(-2.5 * r)}z",
+        "balanced": f"M{num(x)} {num(y - 1.25 * r)}l{num(1.25 * r)} {num(1.25 * r)}"
+        f"l{num(-1.25 * r)} {num(1.25 * r)}l{num(-1.25 * r)} {num(-1.25 * r)}z",
+    }.get(bound, _circle(x, y, r))
+    flagged = " flagged" if mark.point.flags else ""
+    drawn = f'<path class="{bound}{flagged} point" d="{path}"><title>{escape(mark.words)}</title></path>'
+    return f'<a href="{mark.href}">{drawn}</a>' if mark.href else drawn
+
+
+def _circle(x: float, y: float, r: float) -> str:
+    return f"M{num(x - r)} {num(y)}a{num(r)} {num(r)} 0 1 0 {num(2 * r)} 0a{num(r)} {num(r)} 0 1 0 {num(-2 * r)} 0z"
+
+
+def _described(marks: Sequence[Mark]) -> str:
+    return f"{len(marks)} kernels. " + " ".join(f"{mark.words}." for mark in marks[:5])

@@ -1,0 +1,99 @@
+"""Captures are found by their content, never by their names; what is none is listed."""
+
+import gzip
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from builders.ncu import write_details_csv
+from nsightkit.ingest import find_sources
+
+TRACE = {"traceEvents": [{"ph": "X", "cat": "cpu_op", "name": "aten::mm", "ts": 1, "dur": 2, "pid": 1, "tid": 1}]}
+
+
+def found(*paths):
+    sources, failures = find_sources([Path(p) for p in paths])
+    return {source.capture_id: source.reader for source in sources}, failures
+
+
+def test_the_name_of_a_file_says_nothing(tmp_path):
+    write_details_csv(tmp_path / "report.sqlite")
+    (tmp_path / "trace.ncu-rep").write_text(json.dumps(TRACE))
+    with gzip.open(tmp_path / "x.csv", "wt") as file:
+        json.dump(TRACE, file)
+    sources, failures = found(tmp_path)
+    assert sources == {"report": "ncu_csv", "trace": "torch_trace", "x": "torch_trace"}
+    assert failures == []
+
+
+def test_ncu_csvs_of_one_folder_are_one_capture(tmp_path):
+    for kernel in ("kernel_1", "kernel_2"):
+        (tmp_path / kernel).mkdir()
+        write_details_csv(tmp_path / kernel / "a.csv")
+        write_details_csv(tmp_path / kernel / "b.csv")
+    sources, _ = find_sources([tmp_path])
+    assert {s.capture_id: [p.name for p in s.paths] for s in sources} == {
+        "kernel_1": ["a.csv", "b.csv"],
+        "kernel_2": ["a.csv", "b.csv"],
+    }
+
+
+def test_what_is_no_capture_is_listed_when_found_and_an_error_when_named(tmp_path):
+    note = tmp_path / "notes.txt"
+    note.write_text("remember the milk")
+    _, failures = found(tmp_path)
+    assert [(f.path, f.named, f.is_capture) for f in failures] == [(note, False, False)]
+    _, failures = found(note)
+    assert [(f.path, f.named, f.is_capture) for f in failures] == [(note, True, True)]
+    assert "not a capture that nsightkit knows" in failures[0].reason
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda p: None, "no such file or folder"),
+        (lambda p: p.write_bytes(b""), "the file is empty"),
+        (lambda p: p.write_bytes(os.urandom(5000)), "not a capture"),
+        (lambda p: p.write_text("a text file named .sqlite\n" * 50), "not a capture"),
+    ],
+)
+def test_bad_files_are_named_with_the_reason(tmp_path, make, reason):
+    path = tmp_path / "capture.sqlite"
+    make(path)
+    sources, failures = found(path)
+    assert sources == {}
+    assert reason in failures[0].reason
+    assert failures[0].path == path
+
+
+def test_a_bad_input_does_not_cost_a_good_one(tmp_path):
+    write_details_csv(tmp_path / "good.csv")
+    sources, failures = found(tmp_path / "good.csv", tmp_path / "missing.csv")
+    assert list(sources) == ["good"]
+    assert [f.path.name for f in failures] == ["missing.csv"]
+
+
+def test_names_of_captures_are_unique(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "trace.json").write_text(json.dumps(TRACE))
+    sources, _ = found(tmp_path)
+    assert sorted(sources) == ["trace", "trace-2"]
+
+
+def test_every_shared_capture_has_the_reader_of_its_folder(shared_data):
+    readers = {
+        "ncu-rep": {"ncu_report"},
+        "nsys-sqlite": {"nsys_sqlite"},
+        "nsys-rep": {"nsys_report"},
+        "nsys-stats": {"nsys_stats"},
+        "torch-trace": {"torch_trace"},
+        "ncu-csv": {"ncu_csv"},
+    }
+    for folder, expected in readers.items():
+        sources, failures = find_sources([shared_data / folder])
+        assert {source.reader for source in sources} == expected
+        count = sum(len(source.paths) for source in sources) + len(failures)
+        assert count == len(list((shared_data / folder).iterdir()))
