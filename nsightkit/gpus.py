@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from nsightkit.errors import NsightkitError
+
 GPUS_FILE = Path(__file__).with_name("gpus.toml")
 _DESCRIPTION = ("names", "compute_capability", "sm_count")
 
@@ -60,6 +62,19 @@ def find_gpu(gpu_name: str | None, sm_count: int | None) -> GpuSpec | None:
         if spec.sm_count == sm_count and wanted in map(_plain, spec.names):
             return spec
     return None
+
+
+def gpu_of_key(key: str) -> GpuSpec:
+    """Return the entry called `key`.
+
+    Raises:
+        NsightkitError: there is none.
+    """
+    for spec in all_gpus():
+        if spec.key == key:
+            return spec
+    known = ", ".join(spec.key for spec in all_gpus())
+    raise NsightkitError(f"no GPU '{key}' in the table; it has {known}", slug="unknown-gpu")
 
 
 def _plain(name: str) -> str:

@@ -145,6 +145,20 @@ class SumRow:
 
 
 @dataclass(frozen=True, slots=True)
+class SizeRow:
+    """One line of a summary of memory operations by the bytes they moved."""
+
+    name: str
+    instance_count: int
+    total_bytes: int
+    mean_bytes: float
+    median_bytes: float
+    min_bytes: int
+    max_bytes: int
+    std_bytes: float | None  # sample deviation; None for one operation
+
+
+@dataclass(frozen=True, slots=True)
 class RangeSummary:
     """All instances of one named range: wall time on its thread."""
 

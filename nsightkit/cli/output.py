@@ -24,13 +24,15 @@ FORMATS = ("table", "markdown", "csv", "json", "parquet")
 class Field:
     """One column: `name` in machine formats, `header` for people; `unit` says how a number is printed.
 
-    `shown` is False for fields that only the machine formats have.
+    `shown` is False for fields that only the machine formats have; `wraps` is False for words that a narrow terminal
+    may not break.
     """
 
     name: str
     header: str
     unit: str = "text"
     shown: bool = True
+    wraps: bool = True
 
     def pretty(self, value: Any) -> str:
         """Return `value` for people."""
@@ -60,20 +62,43 @@ def note(text: str) -> None:
 
 
 def _table(fields: Sequence[Field], rows: Sequence[Row], caption: str) -> None:
+    shown = [field for field in fields if field.shown]
+    cells = [[field.pretty(row.get(field.name)) for field in shown] for row in rows]
+    if sys.stdout.isatty():
+        _rich_table(shown, cells, caption)
+    else:
+        _plain_table(shown, cells, caption)
+
+
+def _plain_table(fields: Sequence[Field], cells: Sequence[Sequence[str]], caption: str) -> None:
+    """Print aligned columns: a pipe has no width, so nothing is cut or wrapped, and rich need not be loaded."""
+    headers = [field.header for field in fields]
+    widths = [max(map(len, column)) for column in zip(headers, *cells, strict=True)]
+    lines = [headers, ["─" * width for width in widths], *cells]
+    if caption:
+        click.echo(fmt.printable(caption) + "\n")
+    for line in lines:
+        padded = (
+            cell.ljust(width) if field.unit == "text" else cell.rjust(width)
+            for field, width, cell in zip(fields, widths, line, strict=True)
+        )
+        click.echo("  ".join(padded).rstrip())
+
+
+def _rich_table(fields: Sequence[Field], cells: Sequence[Sequence[str]], caption: str) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    shown = [field for field in fields if field.shown]
     table = Table(box=SIMPLE_HEAD, pad_edge=False, title=None)
-    for field in shown:
+    for field in fields:
         numeric = field.unit != "text"
-        table.add_column(field.header, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(field.pretty(row.get(field.name))) for field in shown))
-    # A pipe has no width: nothing may be cut or wrapped there.
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty(), width=None if sys.stdout.isatty() else 10_000)
+        no_wrap = numeric or not field.wraps
+        table.add_column(field.header, justify="right" if numeric else "left", no_wrap=no_wrap, overflow="fold")
+    for row in cells:
+        table.add_row(*map(Text, row))
+    console = Console(highlight=False)
     if caption:
         console.print(Text(fmt.printable(caption)))
     console.print(table)
@@ -129,7 +154,7 @@ def _parquet(fields: Sequence[Field], rows: Sequence[Row], caption: str) -> None
 
 def _joined(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key}={fmt.plain(item)}" for key, item in value.items())
+        return ", ".join(f"{key}={fmt.count(item) if isinstance(item, int) else fmt.plain(item)}" for key, item in value.items())
     return ", ".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
 
 
