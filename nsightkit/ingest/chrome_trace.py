@@ -86,10 +86,9 @@ def nanoseconds(microseconds: Any) -> int | None:
 
 def _decimal_ns(text: str) -> int | None:
     whole, _, fraction = text.partition(".")
-    if whole.isascii() and whole.isdigit() and (not fraction or fraction.isascii() and fraction.isdigit()):
+    if text.isascii() and whole.isdigit() and len(fraction) <= 3 and (fraction.isdigit() or not fraction):
         # The common case, without Decimal: 20 times faster.
-        if len(fraction) <= 3:
-            return int(whole) * 1000 + int(fraction.ljust(3, "0"))
+        return int(whole) * 1000 + int(fraction.ljust(3, "0"))
     try:
         value = Decimal(text)
     except InvalidOperation:

@@ -162,9 +162,7 @@ def _event(item: Mapping[str, Any], start_ns: int, odd: Counter[str]) -> _Event:
 
 
 def _duplicates(kernels: Sequence[_Event]) -> int:
-    seen = Counter(
-        (k.name, k.start_ns, k.duration_ns, k.thread_id, _int(k.args.get("correlation"))) for k in kernels
-    )
+    seen = Counter((k.name, k.start_ns, k.duration_ns, k.thread_id, _int(k.args.get("correlation"))) for k in kernels)
     return sum(count - 1 for count in seen.values())
 
 

@@ -1,0 +1,190 @@
+"""What every profiler's module takes and gives, and how an installed profiler is asked what it is.
+
+In: a `Request`. Out: a `Plan` (the exact command line), or after running it a `Captured`. A backend is a module with
+`TOOL`, `plan(request)` and `capture_workload(request, on_line)`.
+"""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from nsightkit.capture.process import ChildResult
+from nsightkit.capture.workload import Workload
+from nsightkit.errors import CaptureError, ToolError
+
+LOG_NAME = "child.log"
+_PROBE_S = 120
+# Source: what nsys 2023.4 and ncu 2024.1 answer to a wrong option or value.
+_REFUSAL = re.compile(r"unrecogni[sz]ed option '|Illegal --\S+ argument|can(?:not| not) be specified more than once")
+_OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]+")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be captured, where the files go, and how long it may take."""
+
+    workload: Workload
+    capture_dir: Path
+    timeout_s: float | None = None
+
+    @property
+    def log_path(self) -> Path:
+        """What the profiler and the workload print."""
+        return self.capture_dir / LOG_NAME
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One command line; `notes` say what of it is uncertain."""
+
+    argv: tuple[str, ...]
+    tool_version: str | None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Captured:
+    """A capture that is there: its files to be ingested and how it was made."""
+
+    backend: str
+    paths: tuple[Path, ...]
+    plan: Plan
+    exit_code: int
+    wall_s: float
+    notes: tuple[str, ...] = ()
+
+
+OnLine = Callable[[str], None]
+
+
+class Backend(Protocol):
+    """The shape of a backend module."""
+
+    TOOL: str
+
+    def plan(self, request: Request) -> Plan:
+        """Return the command line; without the tool, what the current version would get."""
+
+    def capture_workload(self, request: Request, on_line: OnLine | None = None) -> Captured:
+        """Run it; raises ToolError without the tool, CaptureError where no good capture came out."""
+
+
+@dataclass(frozen=True)
+class Tool:
+    """An installed profiler: its path, version, and the options that its own help lists."""
+
+    path: str
+    version: str
+    options: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """How a profiler is asked: its name, its version's pattern, and the arguments that print its options."""
+
+    name: str
+    product: str
+    version: re.Pattern[str]
+    help_args: tuple[str, ...]
+    impostor: str = ""  # what else goes by that name
+
+
+def find_tool(probe: Probe) -> Tool:
+    """Return the installed profiler.
+
+    Raises:
+        ToolError: it is not on PATH, does not answer, or is something else of that name.
+    """
+    path = shutil.which(probe.name)
+    if path is None:
+        raise ToolError(
+            f"{probe.name} ({probe.product}) is not on PATH; install it from NVIDIA or add its folder to PATH, "
+            "or use --tool torch, which needs no NVIDIA tool",
+            slug="tool-missing",
+        )
+    said = _ask(path, ("--version",))
+    version = probe.version.search(said)
+    if version is None:
+        first = (said.strip() or "nothing").splitlines()[0][:80]
+        raise ToolError(
+            f"{path} is not {probe.product}: asked for its version it said '{first}'{probe.impostor}; "
+            f"put the folder of NVIDIA's {probe.name} first on PATH",
+            slug="tool-unusable",
+        )
+    return Tool(path, version[1], frozenset(_OPTION.findall(_ask(path, probe.help_args))))
+
+
+def _ask(path: str, args: Sequence[str]) -> str:
+    try:
+        done = subprocess.run(
+            [path, *args], capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL,
+            timeout=_PROBE_S, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise ToolError(f"{path} {' '.join(args)} did not answer in {_PROBE_S} s", slug="tool-unusable") from None
+    except OSError as error:
+        raise ToolError(f"{path} cannot be run: {error.strerror}", slug="tool-unusable") from None
+    return done.stdout + done.stderr
+
+
+def known_options(
+    tool: Tool | None, wished: Sequence[tuple[str, str | None]]
+) -> tuple[list[tuple[str, str | None]], list[str]]:
+    """Return those of `wished` that `tool` lists in its help, and the names of the others.
+
+    A tool that is absent, or whose help lists nothing, is taken to know them all.
+    """
+    if tool is None or not tool.options:
+        return list(wished), []
+    known = [option for option in wished if option[0] in tool.options]
+    return known, [name for name, _ in wished if name not in tool.options]
+
+
+def require_success(result: ChildResult, request: Request, tool: str) -> None:
+    """Raise what a child that timed out or failed deserves; its files are kept.
+
+    Raises:
+        ToolError: the profiler refused its own command line.
+        CaptureError: with the exit code, the last lines and the log.
+    """
+    name = request.workload.name
+    refusal = next((line for line in result.lines()[1:] if _REFUSAL.search(line)), None)
+    if result.exit_code and refusal:
+        raise ToolError(
+            f'{tool} refused the command line: it said "{refusal.strip()[:300]}"; another release may know it '
+            f"('nsightkit profile --dry-run' shows the command). Log: {result.log_path}",
+            slug="tool-refused",
+        )
+    kept = _kept(request)
+    if result.timed_out:
+        raise CaptureError(
+            f"{name} under {tool} did not end within {request.timeout_s:g} s and was stopped; {kept}; "
+            f"allow more with --timeout or profile fewer tokens. Log: {result.log_path}",
+            slug="capture-timeout",
+        )
+    if result.exit_code:
+        raise CaptureError(
+            f"{name} under {tool} failed with {result.exit_text}; {kept}. Log: {result.log_path}. "
+            f"Its last lines:\n{result.tail()}",
+            slug="workload-failed",
+        )
+
+
+def _kept(request: Request) -> str:
+    files = sorted(p.name for p in request.capture_dir.iterdir() if p.is_file() and p.name != LOG_NAME)
+    return f"kept in {request.capture_dir}: {', '.join(files)}" if files else "no capture came out"
+
+
+def missing_output(result: ChildResult, wanted: Path, tool: str) -> CaptureError:
+    """Return the error for a profiler that ended well but left no capture."""
+    error = result.first_error()
+    reason = f'it said "{error}"' if error else f"its last lines were:\n{result.tail()}"
+    return CaptureError(
+        f"{tool} ended with {result.exit_text} but left no {wanted.name} in {wanted.parent}; {reason}\n"
+        f"Log: {result.log_path}",
+        slug="no-output",
+    )
