@@ -9,6 +9,8 @@ heading of the paragraph in ``docs/errors.md`` that explains it.
 class NsightkitError(Exception):
     """Something expected went wrong, and the message says what to do about it."""
 
+    exit_code = 1  # of the command line; a child may have its own
+
     def __init__(self, message: str, *, slug: str) -> None:
         super().__init__(message)
         self.slug = slug

@@ -1,0 +1,61 @@
+"""``nsightkit compare``: what changed between runs, is it real, and why."""
+
+from pathlib import Path
+
+import click
+
+from nsightkit.cli.compare_options import allowance_options, baselines_option
+from nsightkit.cli.output import format_option
+
+
+@click.command("compare", short_help="Say what changed between runs, whether it is real, and why.")
+@click.argument("base")
+@click.argument("heads", nargs=-1, required=True, metavar="HEAD [MORE]...")
+@allowance_options
+@click.option("--range", "range_name", help="Only kernels launched while the NVTX range of this name was open.")
+@click.option(
+    "--phase",
+    "phases",
+    multiple=True,
+    metavar="RANGE",
+    help="Also compare the kernels launched within the NVTX range of this name. May be repeated.",
+)
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.02,
+    show_default=True,
+    help="Relative change that does not matter: 0.02 is 2 %.",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    default=20,
+    show_default=True,
+    help="Kernels in the table (0: all). New, gone and changed ones are always shown; csv, json and parquet have all.",
+)
+@baselines_option
+@format_option
+def command(
+    base: str, heads: tuple[str, ...], varies: tuple[str, ...], per_token: bool, range_name: str | None,
+    phases: tuple[str, ...], tolerance: float, limit: int, baselines: Path, format_: str,
+) -> None:  # fmt: skip
+    """Compare HEAD with BASE; each MORE is compared with BASE too.
+
+    A side is a capture, a folder of captures, a run directory, or a stored baseline. The unit of a verdict is the
+    process run, and a side needs at least five of them: name a folder that holds run directories, a quoted pattern, or
+    several paths joined by commas. One run a side is described, never judged.
+
+    Exit code 3: the sides cannot be compared (the message names what differs and the way out).
+
+    \b
+    nsightkit compare before.sqlite after.sqlite
+    nsightkit compare 'runs/main-*' 'runs/branch-*' --per-token
+    nsightkit compare main runs/branch --format markdown
+    """
+    from nsightkit.analysis.comparison import CompareOptions
+    from nsightkit.analysis.noise import NoiseOptions
+    from nsightkit.cli.comparing import CompareRequest, compare_and_print
+
+    options = CompareOptions(NoiseOptions(tolerance=tolerance), per_token)
+    compare_and_print(base, heads, CompareRequest(baselines, varies, options, range_name, phases, limit, format_))

@@ -1,0 +1,301 @@
+"""What ``compare``, ``gate`` and ``baseline`` share: options, the check of comparability, rows for the printer.
+
+In: loaded sides and comparisons. Out: rows with exact values, and sentences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nsightkit.analysis.comparability import SAME, TIMELINE, UNKNOWN, Allowances, Check, check_comparable
+from nsightkit.analysis.comparability import refusals as refused_by
+from nsightkit.analysis.comparison import KERNEL, CompareOptions, Comparison, Difference, compare_runs
+from nsightkit.analysis.diagnosis import Contributions, contributions_of, counters_of, diagnose, main_part
+from nsightkit.analysis.gate import NotComparableError
+from nsightkit.analysis.matching import GONE, NEW
+from nsightkit.cli.output import Field, Row, emit, note
+from nsightkit.cli.sides import LoadedSide, load_side
+from nsightkit.errors import AnalysisError
+from nsightkit.report import format as fmt
+
+CHECK_FIELDS = (
+    Field("name", "comparability"),
+    Field("base", "base"),
+    Field("head", "head"),
+    Field("status", "status"),
+    Field("message", "remark"),
+)
+
+
+def checked(base: LoadedSide, head: LoadedSide, varies: Sequence[str], per_token: bool) -> list[Check]:
+    """Return the list of checks.
+
+    Raises:
+        NotComparableError: something must not differ and does.
+    """
+    checks = check_comparable(base.facts, head.facts, Allowances(varies, per_token))
+    refused = refused_by(checks)
+    if refused:
+        reasons = "\n".join(f"  {reason}" for reason in refused)
+        raise NotComparableError(f"{base.name} and {head.name} cannot be compared:\n{reasons}", slug="not-comparable")
+    return checks
+
+
+def check_rows(checks: Sequence[Check]) -> list[Row]:
+    """Return the checks that a reader must see: all but what is the same or not known."""
+    return [_check_row(check) for check in checks if check.status not in (SAME, UNKNOWN)]
+
+
+def _check_row(check: Check) -> Row:
+    return {name: getattr(check, name) for name in ("name", "base", "head", "status", "message")}
+
+
+def check_sentence(checks: Sequence[Check]) -> str:
+    """Return which facts are the same and which are not known."""
+    same = [check.name for check in checks if check.status == SAME]
+    unknown = [check.name for check in checks if check.status == UNKNOWN]
+    parts = [f"same: {', '.join(same)}"] if same else []
+    parts += [f"not known on both sides: {', '.join(unknown)}"] if unknown else []
+    return "; ".join(parts)
+
+
+def difference_fields(comparison: Comparison) -> list[Field]:
+    """Return the columns of a comparison; intervals and verdicts are shown where something was judged."""
+    judged = any(row.estimate.low is not None for row in comparison.rows)
+    confident = any(row.confidence < 1 for row in comparison.kernels)
+    return [
+        Field("head_name", "compared", shown=False),
+        Field("level", "level", shown=False),
+        Field("name", "what"),
+        Field("how", "match"),
+        Field("confidence", "confidence", "1", shown=confident),
+        Field("base_launches", "launches, base", "count"),
+        Field("head_launches", "head", "count"),
+        Field("base_mean_ns", "per launch, base", "ns"),
+        Field("head_mean_ns", "head", "ns"),
+        Field("base_total_ns", "total, base", "ns"),
+        Field("head_total_ns", "head", "ns"),
+        Field("base_per_token_ns", "per token, base", "ns", shown=comparison.options.per_token),
+        Field("head_per_token_ns", "head", "ns", shown=comparison.options.per_token),
+        Field("difference_ns", "difference", "ns"),
+        Field("ratio", "ratio", "×"),
+        Field("ratio_low", "from", "×", shown=judged),
+        Field("ratio_high", "to", "×", shown=judged),
+        Field("smallest_ratio", "could have seen", "×", shown=judged),
+        Field("verdict", "verdict", shown=judged),
+        Field("diagnosis", "why"),
+        *(Field(name, name, shown=False) for name in _HIDDEN),
+    ]
+
+
+_HIDDEN = (
+    "family", "base_kernels", "head_kernels", "base_runs", "head_runs", "q_value", "launches_effect_ns",
+    "time_effect_ns", "counters", "grounds", "flags", "checks",
+)  # fmt: skip
+
+
+def difference_row(row: Difference, comparison: Comparison) -> Row:
+    """Return one line of a comparison with exact values."""
+    estimate = row.estimate
+    return {
+        "head_name": comparison.head_name,
+        "level": row.level,
+        "name": row.name,
+        "how": row.how,
+        "confidence": row.confidence,
+        **{
+            f"{side}_{key}": value
+            for side, values in (("base", row.base), ("head", row.head))
+            for key, value in (
+                ("launches", values.launch_count),
+                ("mean_ns", values.mean_ns),
+                ("total_ns", values.total_ns),
+                ("per_token_ns", values.per_token_ns),
+                ("kernels", list(values.kernel_names) if row.level == KERNEL else []),
+                ("runs", values.run_count),
+            )
+        },
+        "difference_ns": row.difference_ns,
+        "ratio": estimate.ratio,
+        "ratio_low": estimate.low,
+        "ratio_high": estimate.high,
+        "smallest_ratio": estimate.smallest_ratio,
+        "verdict": row.verdict,
+        "diagnosis": diagnose(row),
+        "family": row.family,
+        "q_value": row.q_value,
+        "launches_effect_ns": row.launches_effect_ns,
+        "time_effect_ns": row.time_effect_ns,
+        "counters": {metric: list(pair) for metric, pair in counters_of(row).items()},
+        "grounds": list(row.grounds),
+        "flags": list(row.flags),
+        "checks": [],
+    }
+
+
+def shortened(kernels: Sequence[Difference], limit: int) -> tuple[list[Difference], list[Difference]]:
+    """Return the kernels to show and the rest; new, gone and judged changes are always shown."""
+    if not limit:
+        return list(kernels), []
+    shown = [
+        row
+        for at, row in enumerate(kernels)
+        if at < limit or row.how in (NEW, GONE) or row.verdict in ("slower", "faster")
+    ]
+    return shown, [row for row in kernels if row not in shown]
+
+
+def summary(comparison: Comparison) -> str:
+    """Return what changed, by how much, what it is made of, and whether it is judged."""
+    whole = comparison.whole
+    unit = " per token" if comparison.options.per_token else " per run" if whole.base.run_count > 1 else ""
+    what = "GPU time" if comparison.basis == TIMELINE else "profiled time"
+    old, new = whole.base.compared_ns, whole.head.compared_ns
+    sentence = (
+        f"{comparison.head_name} takes {fmt.duration(new)} of {what}{unit}, {comparison.base_name} "
+        f"{fmt.duration(old)}: {signed(whole.difference_ns)}"
+    )
+    if whole.difference_ns and whole.base.compared_ns:
+        parts = contributions_of(comparison)
+        sentence += f" ({new / old:.3g}×), mostly {main_part(parts)}: {_parts_words(parts)}"
+    return f"{sentence}. {_verdict_words(comparison)}"
+
+
+def _parts_words(parts: Contributions) -> str:
+    named = (
+        ("number of launches", parts.launches_ns),
+        ("time per launch", parts.time_ns),
+        ("only in head", parts.new_ns),
+        ("only in base", parts.gone_ns),
+    )
+    return ", ".join(f"{words} {signed(ns)}" for words, ns in named if ns)
+
+
+def signed(ns: float) -> str:
+    """Return a difference in time with its sign."""
+    return f"{'+' if ns > 0 else '−' if ns < 0 else '±'}{fmt.duration(abs(ns))}"
+
+
+def _verdict_words(comparison: Comparison) -> str:
+    whole = comparison.whole
+    runs = f"{whole.base.run_count} against {whole.head.run_count} process runs"
+    if whole.verdict is None or whole.estimate.low is None or whole.estimate.high is None:
+        return f"Described, not judged ({runs}; a verdict needs 5 a side)."
+    tolerance = fmt.share(comparison.options.noise.tolerance)
+    return (
+        f"Verdict: {whole.verdict} ({whole.estimate.low:.3f} to {whole.estimate.high:.3f}×, {runs}, tolerance "
+        f"{tolerance}; a slowdown to {whole.estimate.smallest_ratio or 0:.3f}× would have been seen)."
+    )
+
+
+def whole_row(comparison: Comparison, checks: Sequence[Check]) -> Row:
+    """Return the line of the whole run, with all checks for the machine formats."""
+    return {**difference_row(comparison.whole, comparison), "checks": [_check_row(check) for check in checks]}
+
+
+def rest_row(rest: Sequence[Difference], comparison: Comparison) -> dict[str, Any]:
+    """Return one line for the kernels that are not shown, so that the column still adds up."""
+    return {
+        "name": f"{len(rest)} other kernels",
+        "base_launches": sum(row.base.launch_count for row in rest),
+        "head_launches": sum(row.head.launch_count for row in rest),
+        "base_total_ns": sum(row.base.total_ns for row in rest),
+        "head_total_ns": sum(row.head.total_ns for row in rest),
+        "difference_ns": sum(row.difference_ns for row in rest),
+    }
+
+
+@dataclass(frozen=True)
+class CompareRequest:
+    """What the command line asked for."""
+
+    baselines: Path
+    varies: Sequence[str]
+    options: CompareOptions
+    range_name: str | None
+    phases: Sequence[str]
+    limit: int
+    format_: str
+
+
+def compare_and_print(base: str, heads: Sequence[str], request: CompareRequest) -> None:
+    """Compare each of `heads` with `base` and print it.
+
+    Raises:
+        NotComparableError: two sides must not be compared.
+    """
+    ranges = (*((request.range_name,) if request.range_name else ()), *request.phases)
+    first = load_side(base, request.baselines, ranges)
+    rows: list[Row] = []
+    fields: list[Field] = []
+    for head in heads:
+        second = load_side(head, request.baselines, ranges)
+        checks = checked(first, second, request.varies, request.options.per_token)
+        comparison = compare_sides(first, second, request.options, request.range_name)
+        phases = [_phase(first, second, request.options, name) for name in request.phases]
+        if request.format_ in ("table", "markdown"):
+            _show(comparison, phases, checks, request)
+            continue
+        details = (*phases, *comparison.families, *comparison.kernels)
+        rows += [whole_row(comparison, checks), *(difference_row(row, comparison) for row in details)]
+        fields = [replace(field, shown=True) for field in difference_fields(comparison)]
+    if fields:
+        emit(fields, rows, request.format_)
+
+
+def compare_sides(
+    base: LoadedSide, head: LoadedSide, options: CompareOptions, range_name: str | None = None
+) -> Comparison:
+    """Compare two loaded sides, whole or within one NVTX range.
+
+    Raises:
+        AnalysisError: a side has no kernel in the range.
+    """
+    if range_name is not None:
+        for side in (base, head):
+            if not side.has_range(range_name):
+                raise AnalysisError(
+                    f"{side.name}: no kernel was launched within an NVTX range '{range_name}'; "
+                    "'nsightkit info' shows what a capture holds",
+                    slug="no-such-range",
+                )
+    return compare_runs(base.compared(range_name), head.compared(range_name), options)
+
+
+def _phase(base: LoadedSide, head: LoadedSide, options: CompareOptions, name: str) -> Difference:
+    """Return the whole of one NVTX range as a line; ranges may overlap, so these lines need not add up."""
+    return replace(compare_sides(base, head, options, name).whole, level="phase", name=f"range {name}")
+
+
+def _show(
+    comparison: Comparison, phases: Sequence[Difference], checks: Sequence[Check], request: CompareRequest
+) -> None:
+    format_, limit = request.format_, request.limit
+    title = f"{comparison.base_name} (base) against {comparison.head_name} (head)"
+    rows = check_rows(checks)
+    if rows:
+        emit(CHECK_FIELDS, rows, format_, caption=f"{title}: {check_sentence(checks)}")
+    else:
+        _paragraph(f"{title}: {check_sentence(checks)}", format_)
+    _paragraph(summary(comparison), format_)
+    for text in comparison.notes:
+        _paragraph(f"Note: {text}.", format_)
+    fields = difference_fields(comparison)
+    details = [difference_row(row, comparison) for row in (*phases, *comparison.families)]
+    caption = "Whole run, phases and families" if phases else "Whole run and families"
+    emit(fields, [whole_row(comparison, checks), *details], format_, caption=caption)
+    shown, rest = shortened(comparison.kernels, limit)
+    lines = [difference_row(row, comparison) for row in shown]
+    click.echo()
+    emit(fields, [*lines, *([rest_row(rest, comparison)] if rest else [])], format_, caption="Kernels")
+    if rest:
+        note(f"{len(rest)} kernels are summed up in the last line; --limit 0 shows all")
+
+
+def _paragraph(text: str, format_: str) -> None:
+    click.echo((fmt.markdown_cell(text) if format_ == "markdown" else fmt.printable(text)) + "\n")

@@ -1,0 +1,127 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nsightkit.analysis.matching import KernelFacts, Side, match_kernels
+from tests.builders.matching_score import score_matching, side_of
+from tests.builders.pairs import Step, changed, match_case
+
+STEPS = (
+    Step("norm_a", 7_000, family="norm"),
+    Step("gemm_a", 80_000, grid=256, family="GEMM"),
+    Step("gelu_a", 9_000, family="activation"),
+    Step("gemm_b", 70_000, grid=256, family="GEMM"),
+    Step("add_a", 4_000, family="elementwise"),
+)
+
+
+def found(base, head):
+    matches = match_kernels(side_of(base), side_of(head))
+    assert sorted(n for m in matches for n in m.base) == sorted({s.kernel_name for s in base})
+    assert sorted(n for m in matches for n in m.head) == sorted({s.kernel_name for s in head})
+    return {(m.base, m.head, m.how) for m in matches if m.how != "same"}
+
+
+def test_a_program_against_itself_is_all_the_same():
+    assert found(STEPS, STEPS) == set()
+
+
+def test_a_renamed_kernel_is_found_by_its_place():
+    head = changed(STEPS, "gemm_a", kernel_name="sm90_xmma_v2")
+    assert found(STEPS, head) == {(("gemm_a",), ("sm90_xmma_v2",), "renamed")}
+
+
+def test_a_renamed_kernel_has_a_confidence_and_its_grounds():
+    head = changed(STEPS, "gemm_a", kernel_name="sm90_xmma_v2", grid=128)
+    match = next(m for m in match_kernels(side_of(STEPS), side_of(head)) if m.how == "renamed")
+    assert 0.65 <= match.confidence < 1
+    assert "order 1.00" in match.grounds
+    assert "geometry 0.00" in match.grounds
+
+
+def test_two_neighbors_renamed_at_once_are_not_exchanged():
+    head = changed(changed(STEPS, "gemm_a", kernel_name="v2_x"), "gelu_a", kernel_name="v2_y")
+    assert found(STEPS, head) == {(("gemm_a",), ("v2_x",), "renamed"), (("gelu_a",), ("v2_y",), "renamed")}
+
+
+def test_split_and_merged():
+    pieces = [Step("splitk_part", 60_000, grid=256, family="GEMM"), Step("splitk_reduce", 20_000, family="reduction")]
+    head = [STEPS[0], *pieces, *STEPS[2:]]
+    names = ("splitk_part", "splitk_reduce")
+    assert found(STEPS, head) == {(("gemm_a",), names, "split")}
+    assert found(head, STEPS) == {(names, ("gemm_a",), "merged")}
+
+
+def test_new_and_gone_are_always_there():
+    head = [*STEPS[:2], Step("transpose_v9", 3_000, family="copy"), *STEPS[2:]]
+    assert found(STEPS, head) == {((), ("transpose_v9",), "new")}
+    assert found(head, STEPS) == {(("transpose_v9",), (), "gone")}
+
+
+def test_a_kernel_renamed_beside_a_new_one_is_no_split():
+    head = [
+        STEPS[0],
+        Step("v2_gemm", 80_000, grid=256, family="GEMM"),
+        Step("debug_copy", 50_000, family="copy"),
+        *STEPS[2:],
+    ]
+    assert found(STEPS, head) == {(("gemm_a",), ("v2_gemm",), "renamed"), ((), ("debug_copy",), "new")}
+
+
+def facts(name, **more):
+    return KernelFacts(name, name, "GEMM", 12, 12_000, {"1×1×1 / 64×1×1": 12}, **more)
+
+
+def test_the_same_gemms_in_other_layers_are_not_paired():
+    """Equal shape, count, family and place, but in other ranges: a pairing by place alone would pass every check."""
+    base = Side([facts("gemm_old", paths=frozenset({"model/layer.0"}))])
+    head = Side([facts("gemm_new", paths=frozenset({"model/layer.7"}))])
+    assert {m.how for m in match_kernels(base, head)} == {"gone", "new"}
+    same = Side([facts("gemm_new", paths=frozenset({"model/layer.0"}))])
+    assert [m.how for m in match_kernels(base, same)] == ["renamed"]
+
+
+def test_one_kernel_that_moved_to_other_ranges_says_so():
+    base = Side([facts("gemm", paths=frozenset({"layer.0"}))])
+    head = Side([facts("gemm", paths=frozenset({"layer.7"}))])
+    [match] = match_kernels(base, head)
+    assert (match.how, match.grounds) == ("same", ("runs in other NVTX ranges",))
+
+
+def test_other_families_are_never_paired():
+    base = Side([KernelFacts("a", "a", "GEMM", 5, 500)])
+    head = Side([KernelFacts("b", "b", "softmax", 5, 500)])
+    assert {m.how for m in match_kernels(base, head)} == {"gone", "new"}
+
+
+def test_two_equal_candidates_are_ambiguous_and_left():
+    base = Side([facts("old")])
+    head = Side([facts("twin_x"), facts("twin_y")])
+    assert {m.how for m in match_kernels(base, head)} == {"gone", "new"}
+
+
+def test_names_that_differ_only_as_tools_print_them_are_one():
+    base = Side([KernelFacts("ns::f<(int)1>", "f<1>")])
+    head = Side([KernelFacts("f<1>", "f<1>"), KernelFacts("void f<1>", "f<1>")])
+    [match] = match_kernels(base, head)
+    assert match.head == ("f<1>", "void f<1>")
+
+
+@pytest.mark.parametrize("name", ["a<b>|c*", "<script>alert(1)</script>", "x\ny", "\x1b[31mred", "k" * 10_000, ""])
+def test_hostile_names_are_kept_as_they_are(name):
+    matches = match_kernels(Side([facts(name)]), Side([facts(name + "_v2")]))
+    assert sorted(n for m in matches for n in m.base) == [name]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6))
+def test_every_kernel_stands_in_exactly_one_match(seed):
+    case = match_case(seed)
+    found(case.base, case.head)
+
+
+def test_precision_and_recall_over_two_hundred_cases():
+    precision, recall, cases = score_matching(range(200))
+    assert cases == 200
+    assert precision >= 0.93
+    assert recall >= 0.90
