@@ -186,6 +186,7 @@ CPU_OPERATORS = _table(
         _column("input_shapes", "name", "shapes of the inputs, as JSON"),
         _column("input_dtypes", "name", "types of the inputs, as JSON"),
         _column("input_strides", "name", "strides of the inputs, as JSON"),
+        _column("input_values", "name", "inputs that are no tensors (strides of a filter, flags), as JSON"),
         _column("depth", "int32", "how many operators enclose it; 0 is outermost"),
         _column("is_leaf", "bool", "whether it called no other operator"),
     ],
@@ -273,6 +274,8 @@ COUNTER_COLUMNS = [
     _column("peak_tensor_fp4_flop_per_s", "double", "tensor FP4 roof at the clock of this launch"),
     _column("peak_tensor_int8_op_per_s", "double", "tensor INT8 roof at the clock of this launch"),
     _column("peak_dram_bytes_per_s", "double", "DRAM roof at the clock of this launch"),
+    _column("peak_l2_bytes_per_s", "double", "L2 roof at the clock of this launch, in ncu's hierarchical definition"),
+    _column("peak_l1_bytes_per_s", "double", "L1 roof at the clock of this launch, in ncu's hierarchical definition"),
     _column("sm_throughput_pct", "double", "compute throughput: busiest unit of the SM, of its peak"),
     _column("memory_throughput_pct", "double", "memory throughput: busiest of L1, L2 and DRAM, of its peak"),
     _column("dram_throughput_pct", "double", "DRAM throughput of its peak"),
@@ -285,6 +288,14 @@ COUNTER_COLUMNS = [
     _column("memory_busy_pct", "double", "Mem Busy of MemoryWorkloadAnalysis"),
     _column("max_bandwidth_pct", "double", "Max Bandwidth of MemoryWorkloadAnalysis"),
     _column("tensor_pipe_pct", "double", "cycles in which the tensor pipe was active"),
+    _column("fma_pipe_pct", "double", "cycles in which the FMA pipe was active"),
+    _column("fp64_pipe_pct", "double", "cycles in which the FP64 pipe was active"),
+    _column("alu_pipe_pct", "double", "cycles in which the pipe for integers and logic was active"),
+    _column("xu_pipe_pct", "double", "transcendental and conversion instructions, of the most that the pipe can issue"),
+    _column("lsu_pipe_pct", "double", "load and store instructions, of the most that the pipe can issue"),
+    _column("issue_slots_pct", "double", "cycles in which a scheduler issued an instruction"),
+    _column("shared_memory_pct", "double", "reads of the data banks of L1 and shared memory, of their peak"),
+    _column("integer_op", "double", "integer operations outside the tensor pipe"),
     _column("waves_per_sm", "double", "launched blocks over the blocks that fit at once"),
     _column("registers_per_thread", "double", "registers per thread"),
     _column("dynamic_shared_memory_bytes", "double", "dynamic shared memory per block"),
@@ -338,6 +349,44 @@ RULE_RESULTS = _table(
     ],
 )
 
+KERNEL_SUMS = _table(
+    "kernel_sums",
+    "all launches of one kernel with one grid and block in one process run, as a baseline keeps them",
+    [
+        _column("nvtx_range", "name", "range that the launches belong to; null for the whole run"),
+        _required("basis", "name", "timeline: all launches; counters: launches profiled with counters"),
+        _required("kernel_name", "name", "full demangled name"),
+        _column("geometry", "name", "grid / block; null where it was not recorded"),
+        _required("launch_count", "int64", "launches, with or without a duration"),
+        _column("untimed_count", "int64", "launches without a duration; repeated on each row of a kernel"),
+        _column("total_ns", "int64", "sum of the durations of the kernel; repeated on each of its rows"),
+        _column(
+            "squared_deviation_ns2", "double", "sum over launches of (duration - mean)²; repeated on each of its rows"
+        ),
+        _column("nvtx_paths", "string", "NVTX paths that it ran in, as JSON"),
+    ],
+)
+
+KERNEL_SUCCESSIONS = _table(
+    "kernel_successions",
+    "one pair of kernels that followed one another within a stream",
+    [
+        _required("kernel_name", "name", "the first of the two"),
+        _required("next_kernel_name", "name", "the second"),
+        _required("succession_count", "int64", "how often"),
+    ],
+)
+
+COUNTER_MEANS = _table(
+    "counter_means",
+    "one counter of one kernel of one process run",
+    [
+        _required("kernel_name", "name", "full demangled name"),
+        _required("metric", "name", "canonical metric, a column of kernel_counters"),
+        _column("value", "double", "mean per profiled launch, in the unit of that column"),
+    ],
+)
+
 TABLES = {
     table.name: table
     for table in (
@@ -352,5 +401,8 @@ TABLES = {
         KERNEL_COUNTERS,
         METRIC_VALUES,
         RULE_RESULTS,
+        KERNEL_SUMS,
+        KERNEL_SUCCESSIONS,
+        COUNTER_MEANS,
     )
 }

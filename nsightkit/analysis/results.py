@@ -43,11 +43,11 @@ class OperatorSummary:
 
 @dataclass(frozen=True, slots=True)
 class RooflinePoint:
-    """Where one kernel stands under the DRAM roofline: sums over its profiled launches."""
+    """Where one kernel or operator stands under the roofline of one level: sums over its launches or calls."""
 
     kernel_name: str
     precision: str  # the dtype with the largest compute time, or "mixed: …"
-    level: str  # DRAM
+    level: str  # DRAM, L2 or L1
     flop: float
     moved_bytes: float
     duration_ns: float
@@ -60,6 +60,7 @@ class RooflinePoint:
     efficiency: float  # roofline time ÷ measured time
     roof_source: str  # where the peaks come from, in words
     flags: tuple[str, ...] = ()  # suspects; a flagged point is left out of verdicts
+    tier: str = "counters"  # counters, or analytic: work from shapes over measured time (experimental)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ class Verdict:
     inputs: dict[str, float] = field(default_factory=dict)  # name with unit -> value
     missing: tuple[str, ...] = ()  # canonical metrics that the rule lacks
     flags: tuple[str, ...] = ()
+    limiter: str = ""  # the busiest unit, where the breakdown of the throughputs names it
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,33 @@ class ClassifiedKernel:
     verdict: Verdict
     point: RooflinePoint | None
     nvtx_path: str | None = None
+    other_levels: tuple[RooflinePoint, ...] = ()  # the same work against L2 and L1, where ncu counted them
+
+
+@dataclass(frozen=True, slots=True)
+class RooflineRow:
+    """One line of a roofline: a kernel, or all calls of an operator with one set of shapes; `point` is one place.
+
+    A row without floating-point work has no point and stands on the bandwidth strip: `moved_bytes` over `total_ns`.
+    """
+
+    capture_id: str
+    name: str  # kernel as people say it, or operator
+    family: str
+    tier: str  # counters, throughput, analytic or none
+    bound: str  # one of BOUNDS
+    total_ns: float | None
+    time_share: float | None  # of the GPU time (or self time of the CPU) of the capture, 0 to 1
+    count: int  # launches or calls
+    level: str
+    moved_bytes: float | None
+    bytes_per_s: float | None
+    point: RooflinePoint | None
+    formula: str = ""  # analytic: how flop and bytes were found
+    shapes: str = ""  # analytic: what they were found from
+    kernel_name: str = ""  # full name of the kernel; of an operator call, of the kernel that does its arithmetic
+    missing: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

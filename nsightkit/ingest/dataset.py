@@ -34,6 +34,7 @@ class Dataset:
     parts: dict[str, CaptureData] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     wanted: Wanted = None
+    sources: dict[str, Source] = field(default_factory=dict)
     _arrow: dict[str, pa.Table] = field(default_factory=dict)
 
     def has(self, table: str) -> bool:
@@ -84,15 +85,37 @@ class Dataset:
 
         from nsightkit import parquet
 
-        declared = _narrowed(TABLES[table], wanted_columns(self.wanted, table))
-        parts = [
-            parquet.with_capture_id(declared, part.tables[table], name)
-            for name, part in self.parts.items()
-            if table in part.tables
+        columns = wanted_columns(self.wanted, table)
+        declared = _narrowed(TABLES[table], columns)
+        stored = [
+            parquet.prefixed(parquet.read_table(declared, run.table_paths(table)), self.prefix(run))
+            for run in self.runs
         ]
-        paths = [path for run in self.runs for path in run.table_paths(table)]
-        stored = parquet.read_table(declared, paths)
-        return pa.concat_tables([stored, *parts]).unify_dictionaries() if parts else stored
+        direct = [self._read_part(table, name) for name, part in list(self.parts.items()) if table in part.tables]
+        found = [*stored, *(part for part in direct if part is not None)]
+        if not found:
+            return parquet.schema_of(declared).empty_table()
+        return pa.concat_tables(found).unify_dictionaries() if len(found) > 1 else found[0]
+
+    def _read_part(self, table: str, name: str) -> pa.Table | None:
+        """Read `table` of one capture; damage that shows only now costs this capture and no other."""
+        from nsightkit import parquet
+
+        columns = wanted_columns(self.wanted, table)
+        try:
+            return parquet.with_capture_id(TABLES[table], self.parts[name].tables[table], name, columns)
+        except NsightkitError as error:
+            source = self.sources[name]
+            self.failures.append(Failure(source.paths[0], str(error), error.slug, source.named))
+            del self.parts[name]
+            return None
+
+    def prefix(self, run: Run) -> str:
+        """Return what stands before the names of the captures of `run` where it is not alone.
+
+        Two runs may have captures of one name, and their launches must not fall together.
+        """
+        return f"{run.path}:" if len(self.runs) + len(self.parts) > 1 else ""
 
 
 def _narrowed(table: Table, columns: Sequence[str] | None) -> Table:
@@ -114,18 +137,31 @@ def open_dataset(paths: Sequence[Path], wanted: Wanted = None) -> Dataset:
         paths: what the user named.
         wanted: the tables that will be asked for, with the columns needed; None for all.
     """
-    runs = [Run(path) for path in paths if is_run(path)]
     sources, failures = find_sources([path for path in paths if not is_run(path)])
-    dataset = Dataset(_name_of(paths), RunInfo(), runs, failures=failures, wanted=wanted)
-    infos: list[RunInfo | None] = []
-    for run in runs:
-        try:
-            infos.append(run.read_info())
-        except NsightkitError as error:
-            failures.append(Failure(run.path, str(error), error.slug, named=True))
-    infos += [_read_source(source, wanted, dataset) for source in sources]
+    dataset = Dataset(_name_of(paths), RunInfo(), failures=failures, wanted=wanted)
+    # A run that is named twice is one run.
+    runs = {path.resolve(): Run(path) for path in reversed(paths) if is_run(path)}
+    infos = [_read_source(source, wanted, dataset) for source in sources]
+    stored = [_open_run(run, dataset) for run in reversed(runs.values())]
+    infos = [
+        _renamed(info, dataset.prefix(run)) for run, info in zip(dataset.runs, filter(None, stored), strict=True)
+    ] + infos
     dataset.info = merge_infos([info for info in infos if info])
     return dataset
+
+
+def _open_run(run: Run, dataset: Dataset) -> RunInfo | None:
+    try:
+        info = run.read_info()
+    except NsightkitError as error:
+        dataset.failures.append(Failure(run.path, str(error), error.slug, named=True))
+        return None
+    dataset.runs.append(run)
+    return info
+
+
+def _renamed(info: RunInfo, prefix: str) -> RunInfo | None:
+    return replace(info, captures=tuple(replace(c, capture_id=prefix + c.capture_id) for c in info.captures))
 
 
 def _read_source(source: Source, wanted: Wanted, dataset: Dataset) -> RunInfo | None:
@@ -135,6 +171,7 @@ def _read_source(source: Source, wanted: Wanted, dataset: Dataset) -> RunInfo | 
         dataset.failures.append(Failure(source.paths[0], str(error), error.slug, source.named))
         return None
     dataset.parts[source.capture_id] = data
+    dataset.sources[source.capture_id] = source
     return RunInfo(captures=(capture_of(source, data),), **data.facts)  # type: ignore[arg-type]
 
 

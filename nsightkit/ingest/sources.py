@@ -159,7 +159,7 @@ def _grouped(found: Iterable[tuple[str, Path, bool]]) -> list[Source]:
     groups: dict[tuple[str, Path], list[tuple[Path, bool]]] = {}
     for reader, path, named in found:
         # A kernel's ncu CSVs, one a section, lie in one folder.
-        key = (reader, path.parent.absolute() if reader == "ncu_csv" else path)
+        key = (reader, path.parent.resolve() if reader == "ncu_csv" else path.resolve())
         if (path, named) not in (group := groups.setdefault(key, [])):
             group.append((path, named))
     taken: set[str] = set()

@@ -80,8 +80,17 @@ def ingest_sources(
             failures.append(Failure(source.paths[0], str(error), error.slug, source.named))
     if infos:
         info = _with_facts(info, merge_infos(infos))
+        _forget_others(run, info)
         run.write_info(info)
     return info, failures
+
+
+def _forget_others(run: Run, info: RunInfo) -> None:
+    """Remove tables that a replaced run left behind: they are of captures that the run no longer has."""
+    kept = {(name, capture.capture_id) for capture in info.captures for name in capture.row_counts}
+    for path in run.path.glob("tables/*/*.parquet"):
+        if (path.parent.name, path.stem) not in kept:
+            path.unlink()
 
 
 def _ingest_one(source: Source, run: Run, wanted: Wanted) -> RunInfo:

@@ -305,6 +305,7 @@ def _cpu_operators(events: _Events) -> Columns:
                 "input_shapes": _json(args.get("Input Dims")),
                 "input_dtypes": _json(args.get("Input type")),
                 "input_strides": _json(args.get("Input Strides")),
+                "input_values": _json(args.get("Concrete Inputs")),
                 "depth": nesting.depths[place],
                 "is_leaf": nesting.leaves[place],
             }

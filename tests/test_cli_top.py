@@ -1,0 +1,159 @@
+"""The command top: what it lists, what it says beside, and how it ends."""
+
+import csv
+import gzip
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builders.nsys import BUSY, Capture, Kernel, write_sqlite
+from click.testing import CliRunner, Result
+
+from nsightkit.analysis.results import KernelSummary
+from nsightkit.cli import cli
+
+
+def top(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, ["top", *map(str, arguments)])
+
+
+def rows(*arguments: object) -> list[dict[str, Any]]:
+    result = top(*arguments, "--format", "json")
+    assert result.exit_code == 0, result.output
+    found: list[dict[str, Any]] = json.loads(result.stdout)
+    return found
+
+
+@pytest.fixture
+def busy(tmp_path: Path) -> Path:
+    return write_sqlite(tmp_path / "busy.sqlite", BUSY)
+
+
+def test_json_has_the_fields_of_the_record(busy: Path) -> None:
+    found = rows(busy)
+    assert list(found[0]) == list(KernelSummary.__dataclass_fields__)
+    assert [(r["kernel_name"], r["launch_count"], r["total_ns"]) for r in found] == [
+        ("void gemm<float>(int)", 3, 1500), ("copy<a|b>(char*)", 2, 20),
+    ]  # fmt: skip
+    assert found[0]["per_token_ns"] is None
+    assert rows(busy, "--tokens", 10)[0]["per_token_ns"] == 150.0
+
+
+def test_limit_and_the_share_that_is_hidden(busy: Path) -> None:
+    assert len(rows(busy, "--limit", 1)) == 1
+    assert len(rows(busy, "--limit", 0)) == 2
+    text = top(busy, "--limit", 1).stdout
+    assert "1 more rows with 1.3 % of the time are not shown (--limit 0 shows all)" in text
+    assert "busy: nsys 2025.1.2.3, whole capture; NVIDIA Test; clock as the GPU ran" in text
+
+
+@pytest.mark.parametrize(
+    ("by", "name", "count", "total"),
+    [
+        ("api", "cudaLaunchKernel", 3, 140),
+        ("memory", "[CUDA memcpy Host-to-Device]", 2, 70),
+        ("range", "decode", 1, 3300),
+    ],
+)
+def test_other_lists(busy: Path, by: str, name: str, count: int, total: int) -> None:
+    found = {row["name"]: row for row in rows(busy, "--by", by)}
+    assert (found[name]["instance_count"], found[name]["total_ns"]) == (count, total)
+
+
+def test_memory_says_the_bytes_and_ranges_their_domain(busy: Path) -> None:
+    assert rows(busy, "--by", "memory")[0]["total_bytes"] == 4000
+    names = {row["name"] for row in rows(busy, "--by", "range")}
+    assert names == {"decode", "step", "work:inner", "request", "still open"}
+
+
+def test_no_kernels_is_said_with_the_reason(tmp_path: Path) -> None:
+    result = top(write_sqlite(tmp_path / "n.sqlite", Capture(graph_launches=4)), "--format", "json")
+    assert (result.exit_code, json.loads(result.stdout)) == (0, [])
+    assert "no GPU kernels in n.sqlite" in result.stderr
+    assert "4 graph launches were traced as a whole" in result.stderr
+
+
+def test_no_operators_in_an_nsys_capture(busy: Path) -> None:
+    result = top(busy, "--by", "operator", "--format", "json")
+    assert (result.exit_code, result.stdout) == (0, "[]\n")
+    assert "only torch.profiler traces have them" in result.stderr
+
+
+def test_a_bad_input_is_listed_and_the_good_one_shown(busy: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.sqlite"
+    bad.write_text("text")
+    result = top(bad, busy, "--format", "json")
+    assert result.exit_code == 1
+    assert len(json.loads(result.stdout)) == 2
+    assert f"Error: {bad}: not a capture" in result.stderr
+
+
+def test_hostile_names_do_no_harm(tmp_path: Path) -> None:
+    names = ["\x1b[31mred<script>|a", "two\nlines", "x" * 10_000]
+    kernels = tuple(Kernel(name, i * 100, i * 100 + 50 - i) for i, name in enumerate(names))
+    path = write_sqlite(tmp_path / "h.sqlite", Capture(kernels=kernels))
+    assert [row["kernel_name"] for row in rows(path)] == names
+    for format_ in ("table", "markdown"):
+        assert "\x1b" not in top(path, "--format", format_).stdout
+    table = csv.DictReader(io.StringIO(top(path, "--format", "csv").stdout))
+    assert [row["kernel_name"] for row in table] == names
+
+
+def test_printed_sums_are_listed(tmp_path: Path) -> None:
+    path = tmp_path / "k.csv"
+    header = "Time (%),Total Time (ns),Instances,Avg (ns),Med (ns),Min (ns),Max (ns),StdDev (ns),Name"
+    path.write_text(f"{header}\n100.0,600,3,200.0,150.0,100,350,130.5,gemm\n")
+    (row,) = rows(path)
+    assert (row["kernel_name"], row["launch_count"], row["total_ns"], row["p95_ns"]) == ("gemm", 3, 600, None)
+    assert "only printed sums are known" in top(path).stderr
+
+
+def test_a_trace_without_kernels_lists_operators(tmp_path: Path) -> None:
+    events = [
+        {
+            "ph": "X",
+            "cat": "cpu_op",
+            "name": "aten::mm",
+            "pid": 1,
+            "tid": 1,
+            "ts": 10,
+            "dur": 8,
+            "args": {"External id": 1},
+        },
+        {
+            "ph": "X",
+            "cat": "cpu_op",
+            "name": "aten::t",
+            "pid": 1,
+            "tid": 1,
+            "ts": 11,
+            "dur": 2,
+            "args": {"External id": 2},
+        },
+    ]
+    path = tmp_path / "t.json.gz"
+    path.write_bytes(gzip.compress(json.dumps({"schemaVersion": 1, "traceEvents": events}).encode()))
+    result = top(path, "--format", "json")
+    found = json.loads(result.stdout)
+    assert [(row["operator_name"], row["self_ns"], row["total_ns"]) for row in found] == [
+        ("aten::mm", 6000, 8000), ("aten::t", 2000, 2000),
+    ]  # fmt: skip
+    assert "operators by their own CPU time instead" in result.stderr
+
+
+def test_help_explains_itself() -> None:
+    text = top("--help").stdout
+    for word in ("nsys SQLite", "--by range", "per token", "full demangled names", "default: kernel"):
+        assert word in text
+
+
+@pytest.mark.shared
+def test_profiled_launches_of_ncu_are_no_timeline(shared_data: Path) -> None:
+    pytest.importorskip("ncu_report")
+    result = top(shared_data / "ncu-rep" / "a10g-sgemm-12k.ncu-rep")
+    assert "ncu durations, clocks locked, not a timeline" in result.stdout
+    without = top(shared_data / "ncu-rep" / "gh200-silu-basic.ncu-rep", "--format", "json")
+    assert (without.exit_code, without.stdout) == (0, "[]\n")
+    assert "the profiled launches have no durations" in without.stderr
