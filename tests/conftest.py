@@ -30,3 +30,13 @@ def nsight_path() -> Path:
     if found is None or shutil.which("ncu") is None:
         pytest.skip("no real nsys and ncu on PATH or in the private prefix")
     return Path(found).parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write what tests compare with tests/golden anew")
+
+
+@pytest.fixture
+def update_golden(request: pytest.FixtureRequest) -> bool:
+    """Whether golden files are to be written anew; look at their differences afterwards."""
+    return bool(request.config.getoption("--update-golden"))

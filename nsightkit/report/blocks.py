@@ -12,21 +12,22 @@ from typing import ClassVar, TypeAlias
 from nsightkit.report import format as fmt
 
 NOT_COLLECTED = "not in the capture"
+_LONGEST_CELL = 160
 # Units that a value carries in its exact form; a share is a bare number.
 _EXACT_UNITS = {"ns": "ns", "byte": "B", "byte/s": "B/s", "flop": "FLOP", "flop/s": "FLOP/s", "flop/byte": "FLOP/B",
                 "op": "op", "op/s": "op/s", "Hz": "Hz", "%": "%", "cycle": "cycles"}  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Text:
-    """A paragraph. `role` is lead (the verdict), prose, note (small print) or code (kept as typed)."""
+    """A paragraph. `role` is lead (the verdict), prose, note (small print), code or signature (code that is folded)."""
 
     text: str
     role: str = "prose"
     kind: ClassVar[str] = "text"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Items:
     """A list of sentences."""
 
@@ -35,7 +36,7 @@ class Items:
     kind: ClassVar[str] = "items"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Fact:
     """One figure of the first screen: the number as people read it, its exact value, and what it covers."""
 
@@ -45,7 +46,7 @@ class Fact:
     scope: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Facts:
     """The few figures that matter most, side by side."""
 
@@ -53,7 +54,7 @@ class Facts:
     kind: ClassVar[str] = "facts"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Column:
     """One column. `kind` is text, number, share (a number with a bar), bound, or code.
 
@@ -83,7 +84,34 @@ class Cell:
     tags: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
+class Pairs:
+    """Names with one value each, as the counters of a kernel."""
+
+    pairs: tuple[tuple[str, Cell], ...]
+    title: str = ""
+    kind: ClassVar[str] = "pairs"
+
+
+@dataclass(frozen=True)
+class Name:
+    """A kernel's friendly and full name."""
+
+    anchor: str
+    friendly: str
+    library: str
+    full: str
+
+
+@dataclass(frozen=True)
+class Names:
+    """Full names, each where the tables link to it."""
+
+    names: tuple[Name, ...]
+    kind: ClassVar[str] = "names"
+
+
+@dataclass(frozen=True)
 class DataTable:
     """Rows under columns. `hidden` says in words what is not shown; "" where all of it is."""
 
@@ -96,7 +124,7 @@ class DataTable:
     kind: ClassVar[str] = "table"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Key:
     """One entry of a strip chart's direct labels: the class that colors it, its name and its value."""
 
@@ -106,9 +134,12 @@ class Key:
     exact: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Figure:
-    """A drawing with its table twin. `keys` label a strip; `file_svg` is the drawing for a file, if it differs."""
+    """A drawing with its table twin. `keys` label a strip; `file_svg` is the drawing for a file, if it differs.
+
+    A `wide` drawing may be broader than a phone's screen and scrolls then.
+    """
 
     id: str
     title: str
@@ -118,10 +149,11 @@ class Figure:
     table: DataTable | None = None
     keys: tuple[Key, ...] = ()
     file_svg: str = ""
+    wide: bool = False
     kind: ClassVar[str] = "figure"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Group:
     """Blocks that belong together. `layout` is grid, pair, fold or card.
 
@@ -138,10 +170,10 @@ class Group:
     kind: ClassVar[str] = "group"
 
 
-Block: TypeAlias = Text | Items | Facts | DataTable | Figure | Group
+Block: TypeAlias = Text | Items | Facts | Pairs | Names | DataTable | Figure | Group
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Section:
     """One part of the report. `missing` says which input would fill it; "" where it is there."""
 
@@ -159,7 +191,9 @@ def exact(value: float | str | None, unit: str = "") -> str:
     """
     if value is None or isinstance(value, str):
         return value or ""
-    return f"{value!r} {_EXACT_UNITS.get(unit, '')}".rstrip()
+    # A whole number needs no ".0", as long as a double holds every digit of it.
+    whole = isinstance(value, float) and value.is_integer() and abs(value) < 2**53
+    return f"{int(value) if whole else value!r} {_EXACT_UNITS.get(unit, '')}".rstrip()
 
 
 def number(value: float | None, unit: str, missing: str = NOT_COLLECTED) -> Cell:
@@ -177,8 +211,25 @@ def share(value: float | None, missing: str = NOT_COLLECTED) -> Cell:
 
 
 def text(value: str | None, href: str = "", tags: tuple[str, ...] = ()) -> Cell:
-    """Return a cell with words; control characters are made visible."""
-    return Cell(fmt.printable(value) if value else fmt.MISSING, "" if value else NOT_COLLECTED, href=href, tags=tags)
+    """Return a cell with words; control characters are made visible, and what is too long for a cell is cut.
+
+    All of it stands where `href` leads, or under the pointer.
+    """
+    if not value:
+        return Cell(fmt.MISSING, NOT_COLLECTED, href=href, tags=tags)
+    shown = fmt.printable(value)
+    if len(shown) <= _LONGEST_CELL:
+        return Cell(shown, href=href, tags=tags)
+    return Cell(shown[: _LONGEST_CELL - 1] + "…", "" if href else shown, href=href, tags=tags)
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """Return a count with its noun.
+
+    >>> counted(1, "profiled launch", "profiled launches"), counted(3, "kernel")
+    ('1 profiled launch', '3 kernels')
+    """
+    return f"{fmt.count(count)} {one if count == 1 else many or one + 's'}"
 
 
 def hidden_rows(total: int, shown: int, what: str, rest_share: float | None = None) -> str:

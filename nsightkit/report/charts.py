@@ -8,6 +8,7 @@ text that goes in is escaped here, so that no kernel name can become markup.
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -43,8 +44,9 @@ def chart_rules() -> str:
     """Return the CSS rules that all charts use."""
     fills = "".join(f".{name}{{fill:var(--{name})}}" for name in PALETTE)
     return fills + (
-        f"svg text{{font-family:{_FONT};font-size:12px;fill:var(--ink)}}svg .quiet{{fill:var(--quiet)}}"
-        ".grid{stroke:var(--line);stroke-width:1;fill:none}.axis{stroke:var(--quiet);stroke-width:1;fill:none}"
+        f"svg text{{font-family:{_FONT};font-size:12px;fill:var(--ink)}}svg .q{{fill:var(--quiet)}}"
+        "svg .m{text-anchor:middle}svg .e{text-anchor:end}"
+        ".lines{stroke:var(--line);stroke-width:1;fill:none}.axis{stroke:var(--quiet);stroke-width:1;fill:none}"
         ".roof{stroke:var(--ink);stroke-width:1.25;fill:none}.gap{stroke:var(--quiet);stroke-dasharray:2 3;fill:none}"
         ".point{fill-opacity:.82;stroke:var(--surface);stroke-width:1}"
         ".unknown.point,.flagged.point{fill-opacity:0;stroke:var(--unknown);stroke-width:1.75}"
@@ -72,13 +74,17 @@ def num(value: float) -> str:
 
 
 def label(x: float, y: float, text: str, options: str = "") -> str:
-    """Return a text element; `options` are further attributes."""
+    """Return a text element; `options` are further attributes.
+
+    Classes are one letter, since a page has thousands of labels: q is quiet, s, m and e say which part of the text is
+    at `x` (start, middle or end).
+    """
     return f'<text x="{num(x)}" y="{num(y)}"{" " + options if options else ""}>{escape(text)}</text>'
 
 
 @dataclass(frozen=True, slots=True)
 class Canvas:
-    """The size of a drawing, and what it shows in words."""
+    """The size of a drawing, and what it shows in words; one whose parts are links is a group, no image."""
 
     width: int
     height: int
@@ -86,15 +92,15 @@ class Canvas:
     description: str
     classes: str = ""
     stretch: bool = False
+    linked: bool = False
 
     def svg(self, parts: Sequence[str]) -> str:
         """Return the drawing made of `parts`."""
         size = f'viewBox="0 0 {self.width} {self.height}"' + (' preserveAspectRatio="none"' if self.stretch else "")
+        role = "group" if self.linked else "img"
         names = f' class="{self.classes}"' if self.classes else ""
-        return (
-            f'<svg{names} role="img" {size} aria-label="{escape(self.title)}"><title>{escape(self.title)}</title>'
-            f"<desc>{escape(self.description)}</desc>{''.join(parts)}</svg>"
-        )
+        described = f"<desc>{escape(self.description)}</desc>" if self.description else ""
+        return f'<svg{names} role="{role}" {size}><title>{escape(self.title)}</title>{described}{"".join(parts)}</svg>'
 
 
 def text_width(text: str, size: float = 12) -> float:
@@ -173,18 +179,21 @@ def histogram(data: Histogram, names: Sequence[str]) -> str:
                 f'<rect class="accent" x="{num(x + 1)}" y="{num(y)}" width="{num(step - 2)}" height="{num(height)}">'
                 f"<title>{escape(f'{where}: {members}')}</title></rect>"
             )
-            drawn.append(label(x + step / 2, y - 5, str(count), 'text-anchor="middle"'))
+            drawn.append(label(x + step / 2, y - 5, str(count), 'class="m"'))
     drawn += _edge_labels(data, factor, step)
-    drawn.append(label(_RIGHT, 184, unit, 'text-anchor="end" class="quiet"'))
+    drawn.append(label(_RIGHT, 184, unit, 'class="q e"'))
     described = f"{sum(data.counts)} kernels in {len(data.counts)} bins; the fullest holds {most}."
     return Canvas(340, 190, f"{data.label}: how many kernels have which value", described).svg(drawn)
 
 
 def _edge_labels(data: Histogram, factor: float, step: float) -> list[str]:
     every = max(1, round(len(data.edges) / 5))
+    # As many digits as keep neighbors apart.
+    gap = (data.edges[-1] - data.edges[0]) / factor / len(data.counts) * every
+    decimals = min(6, max(0, 1 - math.floor(math.log10(gap)))) if gap > 0 else 3
     drawn = []
     for place in range(0, len(data.edges), every):
-        anchor = "start" if place == 0 else "end" if place == len(data.edges) - 1 else "middle"
-        text = fmt.plain(data.edges[place] / factor)
-        drawn.append(label(_LEFT + place * step, _BOTTOM + 17, text, f'text-anchor="{anchor}" class="quiet"'))
+        anchor = "s" if place == 0 else "e" if place == len(data.edges) - 1 else "m"
+        text = f"{data.edges[place] / factor:.{decimals}f}"
+        drawn.append(label(_LEFT + place * step, _BOTTOM + 17, text, f'class="q {anchor}"'))
     return drawn

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 from nsightkit.analysis.results import Analysis, ClassifiedKernel
 from nsightkit.report import blocks
@@ -20,17 +21,38 @@ BOUND_WORDS = {
     "BALANCED": "balanced",
     "UNKNOWN": "unknown",
 }
+NEEDS_TIMELINE = (
+    "No timeline of kernels in this run. Record one with 'nsightkit profile --tool nsys', or ingest an nsys export, "
+    "the output of nsys stats, or a torch.profiler trace."
+)
+NEEDS_COUNTERS = (
+    "No hardware counters in this run. Record some with 'nsightkit profile --tool ncu', or ingest an .ncu-rep file or "
+    "ncu CSV pages."
+)
+NEEDS_ROOFLINE = (
+    "No kernel here has work in FLOP, DRAM traffic, duration and roofs together, so none has a place under a roofline. "
+    "Nsight Compute collects them with '--set full' or '--set roofline'. Where it does not state a roof, the data "
+    "sheet does if the capture names the GPU."
+)
 # More than this many kernels one by one is no document any more; the rest is counted and said to be left out.
 MOST_KERNELS = 500
+# Beyond this many, what stands twice on the page stands once, so that it stays small enough to be mailed.
+MANY_KERNELS = 100
+# Kernels in the table of the first screen.
+FIRST_ROWS = 8
 
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """What the reader asked for: `limit` rows in tables of kernels (0: all), a figure format or None."""
+    """What the reader asked for: `limit` rows in tables of the timeline (0: all), a figure format or None.
+
+    `folder` is where the files go, None for ``RUN/report``.
+    """
 
     formats: tuple[str, ...] = ("html", "markdown")
     limit: int = 50
     figures: str | None = None
+    folder: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +90,7 @@ class Context:
     @cached_property
     def names(self) -> dict[str, str]:
         """Full kernel name -> anchor of its entry among the full names, in the order of the tables."""
-        shown = [k.kernel_name for k in self.analysis.top_kernels[: self.top_count]]
+        shown = [k.kernel_name for k in self.analysis.top_kernels[: max(FIRST_ROWS, self.top_count)]]
         shown += [kernel.kernel_name for _, kernel in self.kernels]
         return {name: f"name-{place}" for place, name in enumerate(dict.fromkeys(shown), 1)}
 
@@ -89,7 +111,7 @@ class Context:
     def tools(self, *backends: str) -> str:
         """Return the tools with versions behind the captures of `backends`, as in "ncu 2025.4"."""
         found = [c for c in self.info.captures if not backends or c.backend in backends]
-        return " + ".join(dict.fromkeys(f"{c.backend} {c.tool_version or '(version not recorded)'}" for c in found))
+        return " + ".join(dict.fromkeys(f"{c.backend} {c.tool_version or ''}".strip() for c in found))
 
     @property
     def timeline_scope(self) -> str:

@@ -154,7 +154,8 @@ def with_unit(value: float | None, unit: str) -> str:
     """Return `value` printed as its unit asks; a unit that is not known is put behind the number."""
     if unit in BY_UNIT:
         return BY_UNIT[unit](value)
-    return f"{plain(value)} {unit}".rstrip()
+    text = plain(value)
+    return text if text == MISSING else f"{text} {unit}".rstrip()
 
 
 def printable(text: str) -> str:

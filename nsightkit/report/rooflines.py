@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from nsightkit.analysis.results import RooflinePoint
 from nsightkit.report import format as fmt
 from nsightkit.report.charts import Canvas, escape, label, num, shortened, text_width
+from nsightkit.report.context import MANY_KERNELS
 
 # Roofs closer than this are drawn as one: they differ by the clock of the launch.
 _SAME_ROOF = 1.10
 _MOST_ROOFS = 4
+# Labels keep clear of the largest points; to keep clear of hundreds would leave no label.
+_MOST_KEPT_CLEAR = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,11 @@ class Mark:
     bound: str
     time_share: float | None
     href: str = ""
+
+    @property
+    def brief(self) -> str:
+        """Name and distance, for pictures whose numbers stand elsewhere on the page."""
+        return f"{self.name}: {fmt.share(self.point.efficiency)} of its roof"
 
     @property
     def words(self) -> str:
@@ -76,13 +84,13 @@ class Frame:
         left, right, bottom, top = self.x.start, self.x.end, self.y.start, self.y.end
         lines = "".join(f"M{num(self.x.at(t))} {num(bottom)}V{num(top)}" for t in self.x.ticks())
         lines += "".join(f"M{num(left)} {num(self.y.at(t))}H{num(right)}" for t in self.y.ticks())
-        drawn = [f'<path class="grid" d="{lines}"/>']
+        drawn = [f'<path class="lines" d="{lines}"/>']
         for t in self.x.ticks():
-            drawn.append(label(self.x.at(t), bottom + 16, fmt.tick(t, ""), 'class="quiet" text-anchor="middle"'))
+            drawn.append(label(self.x.at(t), bottom + 16, fmt.tick(t, ""), 'class="q m"'))
         for t in self.y.ticks():
             text = f"{t * 100:.6g} %" if y_unit == "%" else fmt.tick(t, y_unit)
-            drawn.append(label(left - 6, self.y.at(t) + 4, text, 'class="quiet" text-anchor="end"'))
-        drawn.append(label(right, bottom + 34, x_unit, 'class="quiet" text-anchor="end"'))
+            drawn.append(label(left - 6, self.y.at(t) + 4, text, 'class="q e"'))
+        drawn.append(label(right, bottom + 34, x_unit, 'class="q e"'))
         return drawn
 
 
@@ -104,10 +112,11 @@ def physical(marks: Sequence[Mark], title: str, labels: int = 5) -> str:
     frame = Frame(LogScale(*_span(x_values, 0.2), 96, 664), LogScale(*_span(y_values, 0.25), 400, 14))
     drawn = frame.axes("arithmetic intensity, FLOP per byte of DRAM traffic", "FLOP/s")
     drawn += _bandwidth_lines(frame, bandwidths, max(peak for _, peak in peaks))
-    taken: list[tuple[float, float, float, float]] = []
+    placed = [(m, m.point.flop_per_byte, m.point.flop_per_s) for m in marks]
+    taken = _boxes(frame, placed)
     drawn += _peak_lines(frame, peaks, max(bandwidths), taken)
-    drawn += _points(frame, [(m, m.point.flop_per_byte, m.point.flop_per_s) for m in marks], labels, taken)
-    return Canvas(680, 440, title, _described(marks), "plot").svg(drawn)
+    drawn += _points(frame, placed, (labels, False), taken)
+    return Canvas(680, 440, title, _described(marks), "plot", linked=any(m.href for m in marks)).svg(drawn)
 
 
 def normalized(marks: Sequence[Mark], title: str, labels: int = 8) -> str:
@@ -126,15 +135,15 @@ def normalized(marks: Sequence[Mark], title: str, labels: int = 8) -> str:
     drawn.append(f'<path class="roof" d="{roof}"/>')
     ridge = frame.path([(1.0, 10**y_low), (1.0, 1.0)])
     drawn.append(f'<path class="gap" d="{ridge}"/>')
-    drawn.append(label(96, 10, "rate ÷ peak", 'class="quiet"'))
-    taken: list[tuple[float, float, float, float]] = []
-    _put(drawn, taken, (660, frame.y.at(1.0) - 7), "compute roof: 100 % of peak", "end")
-    drawn += _points(frame, placed, labels, taken)
-    return Canvas(680, 440, title, _described(marks), "plot").svg(drawn)
+    drawn.append(label(96, 10, "rate ÷ peak", 'class="q"'))
+    taken = _boxes(frame, placed)
+    _put(drawn, taken, (660, frame.y.at(1.0) - 7), "compute roof: 100 % of peak", "e")
+    drawn += _points(frame, placed, (labels, len(marks) <= MANY_KERNELS), taken)
+    return Canvas(680, 440, title, _described(marks), "plot", linked=any(m.href for m in marks)).svg(drawn)
 
 
-def single(mark: Mark) -> str:
-    """Return one kernel under its own roof, with the distance to it."""
+def single(mark: Mark, hover: bool = True) -> str:
+    """Return one kernel under its own roof, with the distance to it; with `hover` its numbers are under the pointer."""
     p = mark.point
     x_low, x_high = _span([p.flop_per_byte, p.ridge_flop_per_byte], 0.4)
     foot = p.peak_bytes_per_s * min(p.flop_per_byte, p.ridge_flop_per_byte)
@@ -149,11 +158,11 @@ def single(mark: Mark) -> str:
     gap = frame.path([(p.flop_per_byte, p.flop_per_s), (p.flop_per_byte, p.roof_flop_per_s)])
     drawn.append(f'<path class="gap" d="{gap}"/>')
     x, y = frame.x.at(p.flop_per_byte), frame.y.at(p.flop_per_s)
-    drawn.append(_shape(mark, x, y, 6))
+    drawn.append(_shape(mark, (x, y), 6, mark.words if hover else ""))
     words = f"{fmt.share(p.efficiency)} of roof"
-    side = (x - 10, "end") if x > 200 else (x + 10, "start")
-    drawn.append(label(side[0], min(y + 4, 146), words, f'text-anchor="{side[1]}"'))
-    return Canvas(308, 190, f"Roofline of {mark.name}", mark.words).svg(drawn)
+    side = (x - 10, "e") if x > 200 else (x + 10, "s")
+    drawn.append(label(side[0], min(y + 4, 146), words, f'class="{side[1]}"'))
+    return Canvas(308, 190, f"Roofline of {mark.name}", "").svg(drawn)
 
 
 def _span(values: Sequence[float], margin: float) -> tuple[float, float]:
@@ -192,7 +201,7 @@ def _bandwidth_lines(frame: Frame, bandwidths: Sequence[float], top_peak: float)
         bx, by = frame.x.at(end), frame.y.at(end * bandwidth)
         angle = math.degrees(math.atan2(by - ay, bx - ax))
         x, y = ax + (bx - ax) * 0.42, ay + (by - ay) * 0.42 - 7
-        turned = f'text-anchor="middle" transform="rotate({num(angle)} {num(x)} {num(y)})"'
+        turned = f'class="m" transform="rotate({num(angle)} {num(x)} {num(y)})"'
         if bandwidth == bandwidths[0]:
             drawn.append(label(x, y, f"DRAM {fmt.with_unit(bandwidth, 'byte/s')}", turned))
     return drawn
@@ -205,26 +214,39 @@ def _peak_lines(
     for name, peak in peaks:
         line = frame.path([(peak / bandwidth, peak), (10**frame.x.high, peak)])
         drawn.append(f'<path class="roof" d="{line}"/>')
-        _put(drawn, taken, (660, frame.y.at(peak) - 5), f"{name} {fmt.with_unit(peak, 'flop/s')}", "end")
+        words, y = f"{name} {fmt.with_unit(peak, 'flop/s')}", frame.y.at(peak) - 6
+        # At the right end of the line, or where it begins if a point is in the way.
+        _put(drawn, taken, (660, y), words, "e") or _put(
+            drawn, taken, (frame.x.at(peak / bandwidth) + 4, y), words, "s"
+        )
     return drawn
+
+
+def _boxes(frame: Frame, placed: Sequence[tuple[Mark, float, float]]) -> list[tuple[float, float, float, float]]:
+    """Return the places that the largest points take, for labels to keep clear of."""
+    largest = sorted(placed, key=lambda item: -(item[0].time_share or 0.0))[:_MOST_KEPT_CLEAR]
+    found = [(frame.x.at(a), frame.y.at(b), _radius(mark.time_share)) for mark, a, b in largest]
+    return [(x - size, y - size, x + size, y + size) for x, y, size in found]
 
 
 def _points(
     frame: Frame,
     placed: Sequence[tuple[Mark, float, float]],
-    labels: int,
+    labels: tuple[int, bool],
     taken: list[tuple[float, float, float, float]],
 ) -> list[str]:
+    """Return the points; `labels` says how many get their name, and whether all get all numbers under the pointer."""
     drawn, named = [], []
     for mark, a, b in sorted(placed, key=lambda item: -(item[0].time_share or 0.0)):
         x, y, size = frame.x.at(a), frame.y.at(b), _radius(mark.time_share)
-        drawn.append(_shape(mark, x, y, size))
+        shape = _shape(mark, (x, y), size, mark.words if labels[1] else mark.brief)
+        drawn.append(f'<a href="{mark.href}" tabindex="-1">{shape}</a>' if mark.href else shape)
         named.append((mark.name, x, y, size))
-    for name, x, y, size in named[:labels]:
+    for name, x, y, size in named[: labels[0]]:
         words = shortened(name, 34)
         # The first of four places that is free; a label that finds none is left to the table.
-        for dx, dy, anchor in ((size + 5, 4, "start"), (-size - 5, 4, "end"), (0, -size - 6, "middle"),
-                               (0, size + 14, "middle")):  # fmt: skip
+        for dx, dy, anchor in ((size + 5, 4, "s"), (-size - 5, 4, "e"), (0, -size - 7, "m"),
+                               (0, size + 14, "m")):  # fmt: skip
             if _put(drawn, taken, (x + dx, y + dy), words, anchor):
                 break
     return drawn
@@ -238,13 +260,13 @@ def _put(
     anchor: str,
 ) -> bool:
     width = text_width(words)
-    left = place[0] - {"start": 0.0, "middle": width / 2, "end": width}[anchor]
+    left = place[0] - {"s": 0.0, "m": width / 2, "e": width}[anchor]
     box = (left, place[1] - 11, left + width, place[1] + 3)
     inside = box[0] >= 98 and box[2] <= 668 and box[1] >= 0 and box[3] <= 400
     free = all(box[2] < b[0] or b[2] < box[0] or box[3] < b[1] or b[3] < box[1] for b in taken)
     if inside and free:
         taken.append(box)
-        drawn.append(label(place[0], place[1], words, f'text-anchor="{anchor}"'))
+        drawn.append(label(place[0], place[1], words, f'class="{anchor}"'))
     return inside and free
 
 
@@ -253,18 +275,25 @@ def _radius(time_share: float | None) -> float:
     return min(18.0, max(3.5, 22 * math.sqrt(time_share or 0.0)))
 
 
-def _shape(mark: Mark, x: float, y: float, r: float) -> str:
+def _shape(mark: Mark, place: tuple[float, float], r: float, words: str) -> str:
     bound = mark.bound.lower()
-    path = {
-        "compute": _circle(x, y, r),
-        "memory": f"M{num(x - 0.89 * r)} {num(y - 0.89 * r)}h{num(1.77 * r)}v{num(1.77 * r)}h{num(-1.77 * r)}z",
-        "latency": f"M{num(x)} {num(y - 1.35 * r)}l{num(1.25 * r)} {num(2.15 * r)}h{num(-2.5 * r)}z",
-        "balanced": f"M{num(x)} {num(y - 1.25 * r)}l{num(1.25 * r)} {num(1.25 * r)}"
-        f"l{num(-1.25 * r)} {num(1.25 * r)}l{num(-1.25 * r)} {num(-1.25 * r)}z",
-    }.get(bound, _circle(x, y, r))
     flagged = " flagged" if mark.point.flags else ""
-    drawn = f'<path class="{bound}{flagged} point" d="{path}"><title>{escape(mark.words)}</title></path>'
-    return f'<a href="{mark.href}">{drawn}</a>' if mark.href else drawn
+    path = _outline(bound, place, r)
+    titled = f"><title>{escape(words)}</title></path>" if words else "/>"
+    return f'<path class="{bound}{flagged} point" d="{path}"{titled}'
+
+
+def _outline(bound: str, place: tuple[float, float], r: float) -> str:
+    """Return the shape of `bound` at `place`: as large as a circle of radius `r`."""
+    x, y = place
+    if bound == "memory":
+        return f"M{num(x - 0.89 * r)} {num(y - 0.89 * r)}h{num(1.77 * r)}v{num(1.77 * r)}h{num(-1.77 * r)}z"
+    if bound == "latency":
+        return f"M{num(x)} {num(y - 1.5 * r)}l{num(1.35 * r)} {num(2.33 * r)}h{num(-2.7 * r)}z"
+    if bound == "balanced":
+        step = num(1.25 * r)
+        return f"M{num(x)} {num(y - 1.25 * r)}l{step} {step}l-{step} {step}l-{step} -{step}z"
+    return _circle(x, y, r)
 
 
 def _circle(x: float, y: float, r: float) -> str:

@@ -1,0 +1,139 @@
+"""``nsightkit render``: the report of a run, as one HTML file and as Markdown with its drawings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from nsightkit.cli.inputs import new_run, or_newest_run, paths_argument, report_failures
+from nsightkit.cli.progress import progress_bar
+from nsightkit.errors import IngestError
+from nsightkit.run import Run, is_run
+
+if TYPE_CHECKING:
+    from nsightkit.analysis import AnalysisOptions
+    from nsightkit.ingest.sources import Failure
+    from nsightkit.report.context import ReportOptions
+
+FORMATS = {"html": ("html",), "markdown": ("markdown",), "both": ("html", "markdown")}
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What to read and where to write."""
+
+    paths: tuple[Path, ...]
+    folder: Path
+    failures: list[Failure] = field(default_factory=list)
+
+
+@click.command("render", short_help="Write the report of a run: HTML and Markdown.")
+@paths_argument(required=False)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the report. Default: RUN/report. With it, captures are read straight and no run is kept.",
+)  # fmt: skip
+@click.option(
+    "--format", "format_", type=click.Choice(tuple(FORMATS)), default="both", show_default=True,
+    help="html is one file with everything in it; markdown has its drawings beside it.",
+)  # fmt: skip
+@click.option(
+    "--rule", type=click.Choice(("auto", "roofline", "sol-gap", "ncu")), default="auto", show_default=True,
+    help="How to judge what bounds a kernel; 'nsightkit classify --help' explains each.",
+)  # fmt: skip
+@click.option(
+    "--margin", type=click.FloatRange(0, 100), default=5.0, show_default=True,
+    help="sol-gap: SM and DRAM within this many points of each other count as balanced.",
+)  # fmt: skip
+@click.option(
+    "--gpu", metavar="KEY", help="Take the data sheet of this GPU (as rtx-5090) where a capture does not name its own."
+)
+@click.option(
+    "--limit", type=click.IntRange(min=0), default=50, show_default=True,
+    help="Rows in the tables of the timeline; 0 shows all. The report says how many it leaves out.",
+)  # fmt: skip
+@click.option(
+    "--figures", type=click.Choice(("png", "pdf", "svg")),
+    help="Also draw histograms and rooflines as files for papers (uses matplotlib, takes seconds).",
+)  # fmt: skip
+def command(
+    paths: tuple[Path, ...],
+    output: Path | None,
+    format_: str,
+    rule: str,
+    margin: float,
+    gpu: str | None,
+    limit: int,
+    figures: str | None,
+) -> None:
+    """Write the report of PATH and print the paths of what was written, the documents first.
+
+    PATH is a run directory, or captures and folders of captures: these are ingested into a new run directory below
+    ./reports first. Without PATH the newest run below ./reports is taken.
+
+    report.html is one file that needs no network: mail it, open it offline, print it. report.md says the same for pages
+    that show Markdown; its drawings lie in figures/. A section whose input was not captured says what would supply it.
+
+    \b
+    nsightkit render                                   the newest run below ./reports
+    nsightkit render runs/today --rule roofline
+    nsightkit render profile.ncu-rep profile.sqlite    ingest both, then render
+    nsightkit render profile.ncu-rep -o out --figures pdf
+    """
+    from nsightkit.analysis import AnalysisOptions
+    from nsightkit.report.context import ReportOptions
+
+    job = _job(or_newest_run(paths), output)
+    written = _render(
+        job, AnalysisOptions(rule, margin, gpu=gpu), ReportOptions(FORMATS[format_], limit, figures, job.folder)
+    )
+    # Dozens of drawings are one line: the folder they lie in.
+    for path in dict.fromkeys(p.parent if p.suffix == ".svg" and figures != "svg" else p for p in written):
+        click.echo(os.path.relpath(path))
+    report_failures(job.failures)
+
+
+def _job(paths: Sequence[Path], output: Path | None) -> _Job:
+    """Say what is to be read and where the report goes; captures without `output` are ingested."""
+    if output is not None:
+        return _Job(tuple(paths), output)
+    runs = [path for path in paths if is_run(path)]
+    if not runs:
+        return _ingested(paths)
+    if len(paths) > 1:
+        raise IngestError(
+            f"{runs[0]}: one of {len(paths)} inputs, but a report is of one run; name one, or say with -o FOLDER where "
+            "the report of all of them goes",
+            slug="several-runs",
+        )
+    return _Job((runs[0],), Run(runs[0]).report_dir)
+
+
+def _ingested(paths: Sequence[Path]) -> _Job:
+    from nsightkit.ingest.store import IngestOptions, ingest_paths
+
+    run = new_run(paths, None)
+    with progress_bar("ingest") as progress:
+        info, failures = ingest_paths(paths, run, IngestOptions(progress=progress))
+    return _Job((run.path,) if info.captures else (), run.report_dir, failures)
+
+
+def _render(job: _Job, how: AnalysisOptions, options: ReportOptions) -> tuple[Path, ...]:
+    from nsightkit.analysis import analyze_tables
+    from nsightkit.ingest.dataset import open_dataset
+    from nsightkit.report import render_report
+
+    if not job.paths:
+        return ()
+    dataset = open_dataset(job.paths)
+    job.failures.extend(dataset.failures)
+    if dataset.failures and not dataset.info.captures:
+        return ()
+    info = dataset.info if dataset.info.name else replace(dataset.info, name=dataset.name)
+    analysis = analyze_tables(dataset, replace(how, tokens=info.tokens))
+    return render_report(Run(job.paths[0]), info, analysis, options)

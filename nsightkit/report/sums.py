@@ -1,0 +1,37 @@
+"""Tables of summary lines, as ranges, API calls and memory operations share them.
+
+In: `SumRow` values. Out: a `DataTable`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nsightkit.analysis.results import SumRow
+from nsightkit.report import blocks
+from nsightkit.report.blocks import Column, DataTable
+
+COLUMNS = (
+    Column("name", "Name"),
+    Column("share", "Share", "1", "share"),
+    Column("total_ns", "Total", "ns", "number"),
+    Column("instance_count", "Count", "count", "number"),
+    Column("mean_ns", "Mean", "ns", "number"),
+    Column("median_ns", "Median", "ns", "number"),
+    Column("min_ns", "Min", "ns", "number"),
+    Column("max_ns", "Max", "ns", "number"),
+)
+
+
+def table(name: str, title: str, rows: Sequence[SumRow], caption: str, limit: int) -> DataTable:
+    """Return the table of `rows`, the first `limit` of them (0: all)."""
+    shown = rows[:limit] if limit else rows
+    cells = tuple(
+        (
+            blocks.text(row.name or "(no name)", tags=(row.style,) if row.style else ()),
+            blocks.share(row.share),
+            *(blocks.number(getattr(row, column.key), column.unit) for column in COLUMNS[2:]),
+        )
+        for row in shown
+    )
+    return DataTable(name, title, COLUMNS, cells, caption, blocks.hidden_rows(len(rows), len(shown), "rows"))

@@ -1,0 +1,177 @@
+"""``nsightkit render``: what it takes, where it writes, what it prints, and how it fails."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from builders.analysis import make_run
+from builders.ncu import PrintedLaunch, details_csv
+from click.testing import CliRunner
+
+from nsightkit.cli import cli
+
+SPEED = "GPU Speed Of Light Throughput"
+LAUNCH = PrintedLaunch(
+    metrics=(
+        (SPEED, "Duration", "usecond", "12.5"),
+        (SPEED, "Compute (SM) Throughput", "%", "91.20"),
+        (SPEED, "Memory Throughput", "%", "20.10"),
+        (SPEED, "DRAM Throughput", "%", "10.05"),
+    )
+)
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def render(*arguments):
+    return CliRunner().invoke(cli, ["render", *map(str, arguments)], catch_exceptions=False)
+
+
+def test_a_run_gets_its_report_and_the_paths_are_printed(tmp_path):
+    make_run(tmp_path / "run")
+    result = render("run")
+    assert result.exit_code == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert lines == ["run/report/report.html", "run/report/report.md", "run/report/figures"]
+    html = (tmp_path / lines[0]).read_text(encoding="utf-8")
+    assert "Compute-bound: 100\u00a0% of the profiled GPU time, in 3 of 3 profiled kernels." in html
+    assert "void gemm&lt;float&gt;(float *)" in html
+
+
+def test_without_a_path_the_newest_run_is_taken(tmp_path):
+    for age, name in enumerate(("newer", "older")):
+        run = make_run(tmp_path / "reports" / name)
+        os.utime(run.info_path, (2_000_000_000 - age, 2_000_000_000 - age))
+    result = render()
+    assert result.stdout.splitlines()[0] == "reports/newer/report/report.html"
+    assert not (tmp_path / "reports" / "older" / "report").exists()
+
+
+def test_without_any_run_the_message_says_how_to_make_one():
+    result = render()
+    assert result.exit_code == 1
+    assert "no run in reports/" in result.stderr
+    assert "nsightkit ingest FILE" in result.stderr
+    assert "see docs/errors.md#no-run" in result.stderr
+
+
+def test_a_capture_is_ingested_below_reports_first(tmp_path):
+    details_csv(tmp_path / "kernel.csv", [LAUNCH])
+    result = render("kernel.csv")
+    assert result.exit_code == 0, result.stderr
+    (run,) = (tmp_path / "reports").iterdir()
+    assert run.name.startswith("kernel-")
+    assert (run / "run.json").is_file()
+    assert result.stdout.splitlines()[0] == f"reports/{run.name}/report/report.html"
+    again = render()
+    assert again.stdout == result.stdout
+
+
+def test_with_an_output_folder_nothing_else_is_written(tmp_path):
+    details_csv(tmp_path / "kernel.csv", [LAUNCH])
+    result = render("kernel.csv", "-o", "out", "--format", "html")
+    assert result.stdout.splitlines() == ["out/report.html"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kernel.csv", "out"]
+
+
+def test_markdown_alone(tmp_path):
+    make_run(tmp_path / "run")
+    result = render("run", "--format", "markdown")
+    assert result.stdout.splitlines()[0] == "run/report/report.md"
+    assert not (tmp_path / "run" / "report" / "report.html").exists()
+
+
+def test_rule_and_margin_reach_the_report(tmp_path):
+    make_run(tmp_path / "run")
+    render("run", "--rule", "sol-gap", "--margin", "85", "--format", "markdown")
+    text = (tmp_path / "run" / "report" / "report.md").read_text(encoding="utf-8")
+    assert "Rule asked for: sol-gap. Used: sol-gap (inputs: throughput) on 3 of 3 profiled kernels." in text
+    assert "Margin of sol-gap: 85.0 points." in text
+    assert "| balanced | 3 | 100 % |" in text
+
+
+def test_figure_files_are_printed_one_by_one(tmp_path):
+    make_run(tmp_path / "run")
+    result = render("run", "--format", "html", "--figures", "pdf")
+    lines = result.stdout.splitlines()
+    assert lines[0] == "run/report/report.html"
+    assert all(line.endswith(".pdf") for line in lines[1:])
+    assert len(lines) == 1 + 13 + 2
+
+
+def test_a_bad_input_does_not_cost_the_good_one(tmp_path):
+    details_csv(tmp_path / "kernel.csv", [LAUNCH])
+    (tmp_path / "broken.sqlite").write_text("not a database", encoding="utf-8")
+    result = render("kernel.csv", "broken.sqlite")
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[0].endswith("report/report.html")
+    assert "broken.sqlite" in result.stderr
+    assert "docs/errors.md#not-a-capture" in result.stderr
+
+
+def test_a_bad_input_alone_writes_nothing(tmp_path):
+    (tmp_path / "broken.sqlite").write_text("not a database", encoding="utf-8")
+    for extra in ((), ("-o", "out")):
+        result = render("broken.sqlite", *extra)
+        assert result.exit_code == 1
+        assert result.stdout == ""
+        assert "broken.sqlite" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["broken.sqlite"]
+
+
+def test_several_runs_need_a_place(tmp_path):
+    for name in ("a", "b"):
+        make_run(tmp_path / name)
+    result = render("a", "b")
+    assert result.exit_code == 1
+    assert "see docs/errors.md#several-runs" in result.stderr
+    assert not (tmp_path / "a" / "report").exists()
+
+
+def test_a_damaged_run_is_named(tmp_path):
+    run = make_run(tmp_path / "run")
+    run.info_path.write_text("{", encoding="utf-8")
+    result = render("run")
+    assert result.exit_code == 1
+    assert "run.json" in result.stderr
+    assert not run.report_dir.exists()
+
+
+def test_a_damaged_table_is_named(tmp_path):
+    run = make_run(tmp_path / "run")
+    run.table_path("kernel_launches", "timeline").write_bytes(b"PAR1")
+    result = render("run")
+    assert result.exit_code == 1
+    assert "timeline.parquet" in result.stderr
+
+
+def test_tokens_of_the_run_give_figures_per_token(tmp_path):
+    run = make_run(tmp_path / "run")
+    description = json.loads(run.info_path.read_text(encoding="utf-8"))
+    run.info_path.write_text(json.dumps(description | {"tokens": 9}), encoding="utf-8")
+    render("run", "--format", "markdown")
+    text = (run.report_dir / "report.md").read_text(encoding="utf-8")
+    assert "| kernel time per token | **500 ns** | kernel time over 9 tokens |" in text
+
+
+def test_the_report_does_without_pandas_and_matplotlib(tmp_path):
+    make_run(tmp_path / "run")
+    code = (
+        "import sys; from click.testing import CliRunner; from nsightkit.cli import cli;"
+        "result = CliRunner().invoke(cli, ['render', 'run']); assert result.exit_code == 0, result.output;"
+        "print(sorted({'pandas', 'matplotlib', 'torch', 'rich', 'connectorx', 'pyarrow.dataset'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_help_says_what_a_newcomer_needs():
+    result = render("--help")
+    assert result.exit_code == 0
+    for words in ("run directory", "./reports", "--rule", "--figures", "needs no network"):
+        assert words in result.stdout

@@ -1,0 +1,270 @@
+"""Sections: right in every kind of run, silent in none; counts equal the rows beneath them."""
+
+from dataclasses import replace
+
+import pytest
+from builders.analysis import (
+    HOSTILE_NAMES,
+    classified,
+    make_analysis,
+    make_info,
+    make_operators,
+    make_sums,
+    make_top,
+)
+
+from nsightkit.analysis.distributions import summarize_classes
+from nsightkit.analysis.results import Analysis, Verdict
+from nsightkit.report import blocks
+from nsightkit.report.blocks import DataTable, Facts, Figure, Group, Items, Text
+from nsightkit.report.context import Context, ReportOptions
+from nsightkit.report.labels import metric_label, metric_text, sentence
+from nsightkit.report.sections import SECTIONS, build_sections
+
+RUNS = {
+    "empty": Analysis(),
+    "one kernel": make_analysis(1),
+    "counters only": make_analysis(6, timeline=False),
+    "both": make_analysis(20),
+    "hostile": make_analysis(len(HOSTILE_NAMES), HOSTILE_NAMES),
+    "CPU": Analysis(top_operators=make_operators(), ranges=make_sums("decode")),
+    "many": make_analysis(600),
+}
+
+
+def walk(parts):
+    for part in parts:
+        yield part
+        if isinstance(part, Group):
+            yield from walk(part.blocks)
+
+
+def sections(analysis, **options):
+    info = make_info() if analysis.top_kernels or analysis.kernels else make_info(captures=(), tokens=None)
+    return {s.id: s for s in build_sections(Context(info, analysis, ReportOptions(**options)))}
+
+
+def table(section, name):
+    return next(b for b in walk(section.blocks) if isinstance(b, DataTable) and b.id == name)
+
+
+def column(found, key):
+    place = [c.key for c in found.columns].index(key)
+    return [row[place] for row in found.rows]
+
+
+@pytest.mark.parametrize("kind", RUNS)
+def test_every_section_has_content_or_says_what_would_supply_it(kind):
+    for section in build_sections(Context(make_info(), RUNS[kind])):
+        assert bool(section.blocks) != bool(section.missing), section.id
+        for part in walk(section.blocks):
+            if isinstance(part, DataTable):
+                assert part.rows
+                assert all(len(row) == len(part.columns) for row in part.rows)
+                assert sum(c.markdown for c in part.columns) <= 8, part.id
+
+
+@pytest.mark.parametrize("kind", RUNS)
+def test_ids_are_unique_and_links_lead_somewhere(kind):
+    found = build_sections(Context(make_info(), RUNS[kind]))
+    parts = [part for section in found for part in walk(section.blocks)]
+    ids = [s.id for s in found] + [p.id for p in parts if isinstance(p, (DataTable, Figure))]
+    ids += [p.anchor for p in parts if isinstance(p, Group) and p.anchor]
+    ids += [n.anchor for p in parts if isinstance(p, blocks.Names) for n in p.names]
+    assert len(ids) == len(set(ids))
+    links = {c.href for p in parts if isinstance(p, DataTable) for row in p.rows for c in row if c.href}
+    assert {link.removeprefix("#") for link in links} <= set(ids)
+
+
+def test_the_sections_stand_in_reading_order():
+    assert [s.id.replace("-", "_") for s in build_sections(Context(make_info(), Analysis()))] == list(SECTIONS)
+    assert SECTIONS[0] == "overview"
+
+
+def test_missing_inputs_name_the_command_that_supplies_them():
+    found = sections(Analysis())
+    assert "nsightkit profile --tool nsys" in found["top-kernels"].missing
+    assert "nsightkit profile --tool ncu" in found["classification"].missing
+    assert "nsightkit profile --tool ncu" in found["roofline"].missing
+    assert "NVTX" in found["ranges"].missing
+
+
+def test_a_roofline_without_points_says_what_is_lacking():
+    kernels = tuple(replace(k, point=None) for k in classified(6))
+    found = sections(Analysis(kernels=kernels, classes=tuple(summarize_classes(kernels))))
+    assert "--set full" in found["roofline"].missing
+    assert "SM throughput (on 1 kernel)" in found["roofline"].missing
+
+
+def test_class_counts_equal_the_rows_of_the_verdicts():
+    section = sections(make_analysis(20))["classification"]
+    counts, verdicts = table(section, "class-counts"), table(section, "verdicts")
+    bounds = [cell.text for cell in column(verdicts, "bound")]
+    for bound, count in zip(column(counts, "bound"), column(counts, "kernel_count"), strict=True):
+        expected = len(bounds) if bound.text == "OVERALL" else bounds.count(bound.text)
+        assert int(count.exact) == expected
+
+
+def test_shares_of_time_stand_beside_counts_and_add_up():
+    counts = table(sections(make_analysis(20))["classification"], "class-counts")
+    shares = [float(cell.exact) for cell in column(counts, "time_share")]
+    assert sum(shares[:-1]) == pytest.approx(1.0)
+    assert shares[-1] == pytest.approx(1.0)
+    assert [cell.text for cell in column(counts, "count_share")][-1] == "100 %"
+
+
+def test_the_rule_and_the_margin_that_were_used_are_stated():
+    kernels = tuple(
+        replace(k, verdict=Verdict("BALANCED", "sol-gap", "throughput", "balanced", 1.15, "points"))
+        for k in classified(3)
+    )
+    analysis = Analysis(kernels=kernels, classes=tuple(summarize_classes(kernels)), rule="sol-gap", margin=7.5)
+    found = sections(analysis)
+    words = next(b.text for b in found["classification"].blocks if isinstance(b, Text))
+    assert words.startswith("Rule asked for: sol-gap. Used: sol-gap (inputs: throughput) on 3 of 3 profiled kernels.")
+    assert "Margin of sol-gap: 7.50 points" in words
+    said = " ".join(i for b in found["method"].blocks if isinstance(b, Items) for i in b.items)
+    assert "Above the margin of 7.50 points" in said
+    assert "Rule ncu" not in said
+    assert column(table(found["classification"], "verdicts"), "margin")[0].text == "1.15 points"
+
+
+def test_the_longest_kernels_are_ten_and_in_order():
+    found = table(sections(make_analysis(20))["longest"], "longest-kernels")
+    durations = [float(cell.exact.removesuffix(" ns")) for cell in column(found, "duration_ns")]
+    assert durations == sorted(durations, reverse=True)
+    assert len(durations) == 10
+    assert durations[0] == 404_700.0
+    assert found.hidden == "10 of 20 profiled kernels are shown; 10 are not."
+
+
+def test_thirteen_histograms_and_one_roofline_per_kernel():
+    found = sections(make_analysis(6))
+    histograms = [b for b in walk(found["histograms"].blocks) if isinstance(b, Figure)]
+    assert len(histograms) == 13
+    assert all(f.table and f.table.rows for f in histograms)
+    small = [b for b in walk(found["kernel-rooflines"].blocks) if isinstance(b, Figure)]
+    assert len(small) == sum(k.point is not None for k in make_analysis(6).kernels) == 4
+
+
+def test_tables_say_how_many_rows_they_hide():
+    found = table(sections(make_analysis(20), limit=5)["top-kernels"], "kernels-by-time")
+    assert len(found.rows) == 5
+    assert found.hidden.startswith("5 of 20 kernels are shown; 15 with ")
+    everything = table(sections(make_analysis(20), limit=0)["top-kernels"], "kernels-by-time")
+    assert len(everything.rows) == 20
+    assert everything.hidden == ""
+
+
+def test_five_hundred_cards_at_most_and_the_rest_is_counted():
+    found = sections(make_analysis(600))["kernels"]
+    cards = [b for b in walk(found.blocks) if isinstance(b, Group) and b.layout == "card"]
+    assert len(cards) == 500
+    notes = [b.text for b in found.blocks if isinstance(b, Text)]
+    assert notes[0].startswith("500 of 600 profiled kernels are shown; 100 with ")
+
+
+@pytest.mark.parametrize(
+    ("analysis", "lead"),
+    [
+        (Analysis(), "Nothing in this run can be judged: it holds neither a timeline nor counters of any kernel."),
+        (
+            Analysis(top_kernels=make_top(6)),
+            "GEMM 128×128 (FP16) takes 67.1 % of the kernel time; the first three of 6 kernels take 91.3 %.",
+        ),
+        (
+            Analysis(top_operators=make_operators(4)),
+            "aten::addmm takes 48.0 % of the operators' own CPU time; the first three of 4 take 88.0 %.",
+        ),
+        (
+            make_analysis(6, timeline=False),
+            "Compute-bound: 89.2 % of the profiled GPU time, in 1 of 6 profiled kernels.",
+        ),
+        (
+            make_analysis(1, timeline=False),
+            "GEMM 128×128 (FP16): compute-bound: computes 41.0 TFLOP/s of 48.7 TFLOP/s (84.2 %) (FP32).",
+        ),
+    ],
+)
+def test_the_verdict_comes_first(analysis, lead):
+    first = sections(analysis)["overview"].blocks[0]
+    assert first == Text(lead, "lead")
+
+
+def test_a_run_with_no_known_bound_says_so():
+    unknown = Verdict("UNKNOWN", "auto", "none", "", None, "", missing=("sm_throughput_pct",))
+    kernels = tuple(replace(k, verdict=unknown) for k in classified(4))
+    lead = sections(Analysis(kernels=kernels, classes=tuple(summarize_classes(kernels))))["overview"].blocks[0]
+    assert lead.text == "The bound of 100 % of the profiled GPU time is unknown (4 of 4 profiled kernels)."
+
+
+def test_facts_carry_exact_values_and_their_scope():
+    facts = next(b for b in sections(make_analysis(6))["overview"].blocks if isinstance(b, Facts)).facts
+    known = {f.label: f for f in facts}
+    total = sum(k.total_ns for k in make_top(6))
+    assert known["kernel time"].exact == f"{total} ns"
+    assert known["kernel time per token"].exact == f"{total / 16!r} ns"
+    assert known["GPU busy"].text == "20.6 %"
+    assert "676 ms" in known["GPU busy"].scope
+    assert "launch-bound" not in " ".join(f.label + f.scope for f in facts).lower()
+
+
+def test_captures_that_are_alike_share_a_row():
+    from nsightkit.run import Capture
+
+    captures = tuple(Capture(f"kernel_{i:04}", "ncu", "2025.1", "a.csv, b.csv, c.csv, d.csv") for i in range(1, 21))
+    found = build_sections(Context(make_info(captures=captures), make_analysis(3)))[0]
+    cells = table(found, "captures").rows[0]
+    assert cells[0].text == "kernel_0001 … kernel_0020 (20 captures)"
+    assert cells[3].text == "a.csv, b.csv and 2 more"
+    assert len(table(found, "captures").rows) == 1
+
+
+def test_a_sentence_names_the_number_that_decides():
+    compute, memory, _, latency, balanced, unknown = classified(6)
+    assert sentence(memory) == "Memory-bound: moves 643 GB/s of 717 GB/s (89.7 %) through DRAM."
+    assert sentence(latency) == "Latency-bound: SM throughput 21.50 %, memory throughput 18.20 % of peak."
+    assert sentence(balanced) == "Balanced: SM throughput 63.00 %, memory throughput 66.10 % of peak."
+    assert sentence(unknown) == "Bound unknown: SM throughput, Memory throughput not collected."
+    failed = replace(unknown, launch_count=0, failed_count=2, verdict=replace(unknown.verdict, missing=()))
+    assert sentence(failed) == "Bound unknown: the profiler could not measure it."
+    assert sentence(compute).startswith("Compute-bound: computes 41.0 TFLOP/s")
+
+
+def test_suspects_and_notes_reach_the_card():
+    kernel = classified(1)[0]
+    point = replace(kernel.point, flags=("1.40 times the roof: clock",))
+    verdict = replace(kernel.verdict, flags=("1.40 times the roof: clock", "intensity is a lower bound"))
+    kernels = (replace(kernel, point=point, verdict=verdict, failed_count=1),)
+    found = sections(Analysis(kernels=kernels, classes=tuple(summarize_classes(kernels))))
+    items = next(b for b in walk(found["kernels"].blocks) if isinstance(b, Items)).items
+    assert "Suspect: 1.40 times the roof: clock." in items
+    assert "Note: intensity is a lower bound." in items
+    assert "Note: 1.40 times the roof: clock." not in items
+    notes = [b.text for b in walk(found["kernels"].blocks) if isinstance(b, Text) and b.role == "note"]
+    assert "1 of them could not be measured" in notes[0]
+    assert column(table(found["roofline"], "roofline-points"), "flags")[0].text == "1.40 times the roof: clock"
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("sm_throughput_pct", "SM throughput"),
+        ("tensor_bf16_flop", "Tensor BF16 work"),
+        ("peak_tensor_fp16_flop_per_s", "Tensor FP16 roof"),
+        ("peak_dram_bytes_per_s", "DRAM roof"),
+        ("flop_per_byte", "Arithmetic intensity"),
+        ("l2_bytes", "L2 traffic"),
+    ],
+)
+def test_metrics_have_words(name, label):
+    assert metric_label(name) == label
+
+
+def test_every_counter_has_words_with_a_unit():
+    from nsightkit.tables import COUNTER_COLUMNS
+
+    labels = [metric_label(c.name) for c in COUNTER_COLUMNS]
+    assert len(labels) == len(set(labels))
+    assert not [label for label in labels if "_" in label]
+    assert metric_text("dram_bytes", 2.6e6) == "DRAM traffic 2.60 MB"
