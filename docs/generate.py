@@ -1,6 +1,6 @@
-"""Writes the pages of this folder that are made from the code: cli.md, tables.md, kernel-names.md, metrics.md.
+"""Writes the pages of this folder that are made from the code: cli.md, tables.md, kernel-names.md.
 
-In: the commands, the declared tables, the rules for kernel names, the canonical metrics. Out: Markdown. With --check
+In: the commands, the declared tables, the rules for kernel names. Out: Markdown. With --check
 nothing is written, and a page that is not current ends the program with 1.
 """
 
@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import click
+from kernel_names_table import kernel_names_page
 
 HERE = Path(__file__).resolve().parent
 NOTICE = "<!-- Made by docs/generate.py (make docs). Change the code, not this page. -->\n"
@@ -48,13 +49,14 @@ def tables_page() -> str:
         parts += [f"## {table.name}\n", f"One row per {table.row_meaning}.\n", "| column | type | unit | meaning |"]
         parts += ["|---|---|---|---|"]
         parts += [
-            f"| `{c.name}` | {c.dtype}{'' if c.nullable else ', required'} | {c.unit} | {c.doc} |" for c in table.columns
+            f"| `{c.name}` | {c.dtype}{'' if c.nullable else ', required'} | {c.unit} | {c.doc} |"
+            for c in table.columns
         ]
         parts += [""]
     return "\n".join(parts)
 
 
-PAGES = {"cli.md": cli_page, "tables.md": tables_page}
+PAGES = {"cli.md": cli_page, "tables.md": tables_page, "kernel-names.md": kernel_names_page}
 
 
 def main() -> int:

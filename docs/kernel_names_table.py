@@ -1,18 +1,13 @@
 """Makes kernel-names.md from the rules for kernel names.
 
-In: the rule files of `nsightkit.analysis`. Out: Markdown, by `kernel_names_page()`; run alone, it writes the page, and
-with --check it only ends with 1 where the page is not current.
+In: the rule files of `nsightkit.analysis`. Out: Markdown, by `kernel_names_page()`; docs/generate.py writes it.
 """
-
-import sys
-from pathlib import Path
 
 from nsightkit.analysis.kernel_name_details import CPP_TYPES, NAME_MARKS
 from nsightkit.analysis.kernel_name_rules import LibraryRule, OperationRule, rule_book
 from nsightkit.analysis.kernel_names import DTYPES, NORMALIZER_VERSION, describe_kernel
 
-PAGE = Path(__file__).resolve().parent / "kernel-names.md"
-NOTICE = "<!-- Made by docs/kernel_names_table.py (make docs). Change the rules, not this page. -->\n"
+NOTICE = "<!-- Made by docs/generate.py (make docs). Change the rules, not this page. -->\n"
 _LONGEST_EXAMPLE = 140
 
 _METHOD = """\
@@ -98,16 +93,3 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
     # Markdown splits cells at every bar, inside code too.
     body = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
     return ["| " + " | ".join(head) + " |", "|" + "---|" * len(head), *body]
-
-
-def main() -> int:
-    """Write the page, or with --check compare it."""
-    page = kernel_names_page()
-    if "--check" in sys.argv[1:]:
-        return int(not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != page)
-    PAGE.write_text(page, encoding="utf-8")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from builders.ncu import write_details_csv
+from builders.ncu import speed_of_light_csv
 from nsightkit.ingest import find_sources
 
 TRACE = {"traceEvents": [{"ph": "X", "cat": "cpu_op", "name": "aten::mm", "ts": 1, "dur": 2, "pid": 1, "tid": 1}]}
@@ -19,20 +19,20 @@ def found(*paths):
 
 
 def test_the_name_of_a_file_says_nothing(tmp_path):
-    write_details_csv(tmp_path / "report.sqlite")
+    speed_of_light_csv(tmp_path / "page.sqlite")
     (tmp_path / "trace.ncu-rep").write_text(json.dumps(TRACE))
     with gzip.open(tmp_path / "x.csv", "wt") as file:
         json.dump(TRACE, file)
     sources, failures = found(tmp_path)
-    assert sources == {"report": "ncu_csv", "trace": "torch_trace", "x": "torch_trace"}
+    assert sources == {"page": "ncu_csv", "trace": "torch_trace", "x": "torch_trace"}
     assert failures == []
 
 
 def test_ncu_csvs_of_one_folder_are_one_capture(tmp_path):
     for kernel in ("kernel_1", "kernel_2"):
         (tmp_path / kernel).mkdir()
-        write_details_csv(tmp_path / kernel / "a.csv")
-        write_details_csv(tmp_path / kernel / "b.csv")
+        speed_of_light_csv(tmp_path / kernel / "a.csv")
+        speed_of_light_csv(tmp_path / kernel / "b.csv")
     sources, _ = find_sources([tmp_path])
     assert {s.capture_id: [p.name for p in s.paths] for s in sources} == {
         "kernel_1": ["a.csv", "b.csv"],
@@ -69,7 +69,7 @@ def test_bad_files_are_named_with_the_reason(tmp_path, make, reason):
 
 
 def test_a_bad_input_does_not_cost_a_good_one(tmp_path):
-    write_details_csv(tmp_path / "good.csv")
+    speed_of_light_csv(tmp_path / "good.csv")
     sources, failures = found(tmp_path / "good.csv", tmp_path / "missing.csv")
     assert list(sources) == ["good"]
     assert [f.path.name for f in failures] == ["missing.csv"]

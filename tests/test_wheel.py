@@ -49,9 +49,9 @@ def test_the_wheel_holds_package_templates_and_workloads_and_nothing_else(wheel)
 
 
 def test_a_capture_becomes_a_report_from_an_empty_folder(installed, tmp_path):
-    from builders.ncu import write_details_csv
+    from builders.ncu import speed_of_light_csv
 
-    write_details_csv(tmp_path / "kernel.csv")
+    speed_of_light_csv(tmp_path / "kernel.csv")
     top = run(installed, tmp_path, "classify", "kernel.csv", "--format", "json")
     assert top.returncode == 0, top.stderr
     assert json.loads(top.stdout)[0]["bound"] in ("COMPUTE", "MEMORY", "LATENCY", "BALANCED", "UNKNOWN")

@@ -13,7 +13,7 @@ from nsightkit import __version__
 from nsightkit.errors import NsightkitError
 
 # The order of the pipeline is the order of the help page.
-COMMANDS = ("profile", "ingest", "info", "top", "classify", "render")
+COMMANDS = ("profile", "ingest", "info", "top", "ranges", "timeline", "classify", "render", "export", "compare", "gate", "baseline", "model")
 
 
 class Boundary(click.Group):
@@ -30,12 +30,26 @@ class Boundary(click.Group):
         command = importlib.import_module(f"nsightkit.cli.{cmd_name}").command
         return command if isinstance(command, click.Command) else None
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command named first in `args`; a misspelt one is answered with the one that was meant."""
+        from difflib import get_close_matches
+
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            meant = get_close_matches(name, COMMANDS, n=1)
+            hint = f"did you mean '{meant[0]}'?" if meant else f"the commands are {', '.join(COMMANDS)}"
+            ctx.fail(f"no command '{name}'; {hint}")
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; an expected error becomes a message and exit code 1."""
         try:
             return super().invoke(ctx)
         except NsightkitError as error:
-            raise click.ClickException(f"{error}\nsee docs/errors.md#{error.slug}") from None
+            click.ClickException(f"{error}\nsee docs/errors.md#{error.slug}").show()
+            raise click.exceptions.Exit(error.exit_code) from None
         except BrokenPipeError:
             # The reader of our output has seen enough (`| head`).
             raise click.exceptions.Exit(0) from None

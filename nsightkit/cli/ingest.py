@@ -36,6 +36,7 @@ def command(paths: tuple[Path, ...], output: Path | None, tokens: int | None, al
     run = new_run(paths, output, force)
     wanted = dict.fromkeys(TABLES) if all_metrics else None
     with progress_bar("ingest") as progress:
-        _, failures = ingest_paths(paths, run, IngestOptions(tokens=tokens, wanted=wanted, progress=progress))
-    click.echo(run.path)
+        info, failures = ingest_paths(paths, run, IngestOptions(tokens=tokens, wanted=wanted, progress=progress))
+    if info.captures:
+        click.echo(run.path)
     report_failures(failures)

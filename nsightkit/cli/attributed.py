@@ -1,0 +1,48 @@
+"""What the commands about ranges and the timeline share: which tables they read, and the captures that have any.
+
+In: a dataset. Out: captures with their tables, one after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from nsightkit.errors import AnalysisError
+
+if TYPE_CHECKING:
+    from nsightkit.analysis.operations import CaptureTables
+    from nsightkit.ingest.dataset import Dataset
+
+# Only these columns are read from the captures.
+WANTED: dict[str, tuple[str, ...] | None] = {
+    "kernel_launches": (
+        "kernel_name", "start_ns", "duration_ns", "device_id", "stream_id", "process_id", "correlation_id",
+    ),
+    "cuda_api_calls": ("name", "start_ns", "duration_ns", "process_id", "thread_id", "correlation_id"),
+    "memory_operations": (
+        "operation", "start_ns", "duration_ns", "moved_bytes", "device_id", "stream_id", "process_id", "correlation_id",
+    ),
+    "nvtx_ranges": (
+        "name", "domain", "kind", "start_ns", "duration_ns", "process_id", "thread_id", "end_thread_id",
+    ),
+}  # fmt: skip
+
+
+def captures_of(dataset: Dataset) -> Iterator[CaptureTables]:
+    """Return the captures that have GPU work, each with its tables.
+
+    Raises:
+        AnalysisError: none has any, so that there is no timeline to speak of.
+    """
+    from nsightkit.analysis.operations import by_capture
+
+    if not any(dataset.has(name) and dataset.arrow(name).num_rows for name in ("kernel_launches", "memory_operations")):
+        if not dataset.info.captures:
+            return
+        raise AnalysisError(
+            f"{dataset.name}: no GPU work with start and end in it; name a capture of nsys or torch.profiler that has "
+            "kernels ('nsightkit info' lists what a capture holds)",
+            slug="no-timeline",
+        )
+    yield from by_capture({name: dataset.arrow(name) for name in WANTED})
