@@ -9,9 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from paired import measure, report
-
 from nsightkit import metrics
+from paired import measure, report
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "ncu-rep" / "rtx4080s-kyber-51k.ncu-rep"
 NSIGHTKIT = str(Path(sys.executable).with_name("nsightkit"))

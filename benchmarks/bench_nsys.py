@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+
 from paired import measure, report
 
 NSIGHTKIT = str(Path(sys.executable).with_name("nsightkit"))

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import click
+
 from kernel_names_table import kernel_names_page
 
 HERE = Path(__file__).resolve().parent

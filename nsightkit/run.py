@@ -33,6 +33,12 @@ class Capture:
     scope: str = ""  # what the numbers cover, in a sentence
     row_counts: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()  # what a reader must know before trusting a number
+    # "verdict": good, usable or unusable; "reasons" and "remedies": lists of sentences, in the same order.
+    quality: dict[str, Any] = field(default_factory=dict)
+    # "ratio" of traced to untraced time, both in seconds, and "basis": what was timed. Empty where not measured.
+    overhead: dict[str, Any] = field(default_factory=dict)
+    # What the profiler was told that decides what its numbers mean: range, clock_control, cache_control, rank, …
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,8 @@ class RunInfo:
     cuda_version: str | None = None
     torch_version: str | None = None
     nsightkit_version: str | None = None
+    rank: int | None = None  # among the processes of one job
+    rank_count: int | None = None
     captures: tuple[Capture, ...] = ()
 
 

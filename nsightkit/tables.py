@@ -387,6 +387,34 @@ COUNTER_MEANS = _table(
     ],
 )
 
+COUNTER_TARGETS = _table(
+    "counter_targets",
+    "one kind of launch that ncu was sent to measure, as the timeline weighs it, and the launches that stand for it",
+    [
+        _required("target_index", "int32", "order by total time, from 0"),
+        _required("kernel_name", "name", "full demangled name, as the timeline prints it"),
+        _column("nvtx_range", "name", "range that all launches lie in; null for the whole run"),
+        _column("nvtx_path", "name", "ranges of the default domain around the launches, numbers replaced by *"),
+        *_GEOMETRY,
+        _column("dynamic_shared_memory_bytes", "int64", "dynamic shared memory per block"),
+        _required("mode", "int32", "which group of alike durations of its shape, 0 is the fastest"),
+        _required("mode_count", "int32", "how many such groups the shape has"),
+        _required("launch_count", "int64", "launches in the timeline that it stands for"),
+        _required("total_ns", "int64", "their time in the timeline"),
+        _required("mean_ns", "double", "their mean time in the timeline"),
+        _column("min_ns", "int64", "their shortest time in the timeline"),
+        _column("max_ns", "int64", "their longest time in the timeline"),
+        _required("range_share", "double", "of the kernel time inside the range, 0 to 1"),
+        _required("covered_share", "double", "of the kernel time inside the range: this target and those before it"),
+        _required("match", "name", "exact, shape, ambiguous or none: how sure the join is"),
+        _column("launch_indices", "name", "the profiled launches that stand for it, as JSON; of the same capture_id"),
+        _column("ncu_mean_ns", "double", "their mean time under ncu's clocks and caches"),
+        _column("nsys_mean_ns", "double", "mean time of the same launches in the timeline"),
+        _column("duration_ratio", "double", "ncu over nsys; above 1.2 it is flagged"),
+        _column("flags", "string", "what to know before using it, as JSON"),
+    ],
+)
+
 TABLES = {
     table.name: table
     for table in (
@@ -404,5 +432,6 @@ TABLES = {
         KERNEL_SUMS,
         KERNEL_SUCCESSIONS,
         COUNTER_MEANS,
+        COUNTER_TARGETS,
     )
 }

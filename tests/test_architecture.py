@@ -127,7 +127,8 @@ def test_units_are_in_the_names_of_columns():
     for table in tables.TABLES.values():
         for column in table.columns:
             assert column.unit == tables.unit_of(column.name), f"{table.name}.{column.name}"
-            assert column.doc and not column.doc.endswith("."), f"{table.name}.{column.name}"
+            assert column.doc, f"{table.name}.{column.name}"
+            assert not column.doc.endswith("."), f"{table.name}.{column.name}"
             assert column.dtype in ("string", "name", "int32", "int64", "double", "bool")
 
 

@@ -5,8 +5,8 @@ import subprocess
 import sys
 
 import pytest
-from fake_tools.install import VERSIONS, calls, install
 
+from fake_tools.install import VERSIONS, calls, install
 from nsightkit.capture import (
     BACKENDS,
     Request,
@@ -98,7 +98,7 @@ class TestCommandLines:
         plan = load_backend("ncu").plan(request)
         assert plan.argv == (
             str(bin_dir / "ncu"), "--config-file", "off", "--target-processes", "all", "--set", "detailed", "--nvtx",
-            "--clock-control", "base", "--cache-control", "all", "--force-overwrite",
+            "--graph-profiling", "node", "--clock-control", "base", "--cache-control", "all", "--force-overwrite",
             "--export", str(request.capture_dir / "counters"),
             sys.executable, str(request.workload.script), "--flag", "a b",
         )  # fmt: skip
@@ -209,7 +209,7 @@ class TestNcu:
         install(bin_dir, "ncu", "2026.1.0.0", behavior)
         done = capture("ncu", request_for(tmp_path))
         assert done.paths[0].name == name
-        assert "locked the clocks" in done.notes[-1]
+        assert "ncu set the clocks itself (--clock-control base) and ncu emptied the caches" in done.notes[-1]
 
     @pytest.mark.parametrize(
         ("behavior", "error", "slug", "text"),

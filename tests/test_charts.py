@@ -5,10 +5,10 @@ from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
-from builders.analysis import HOSTILE_NAMES, classified, make_kernel
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builders.analysis import HOSTILE_NAMES, classified, make_kernel
 from nsightkit.analysis.distributions import make_histograms
 from nsightkit.analysis.results import Histogram
 from nsightkit.report import charts, rooflines

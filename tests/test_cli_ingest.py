@@ -11,7 +11,7 @@ from nsightkit.cli import cli
 from nsightkit.run import Run
 
 
-@pytest.fixture()
+@pytest.fixture
 def invoke(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 

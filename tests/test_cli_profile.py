@@ -8,8 +8,8 @@ from importlib.metadata import version
 
 import pytest
 from click.testing import CliRunner
-from fake_tools.install import VERSIONS, calls, install
 
+from fake_tools.install import VERSIONS, calls, install
 from nsightkit.cli import cli
 from nsightkit.run import Run
 

@@ -6,10 +6,10 @@ import subprocess
 import sys
 
 import pytest
-from builders.analysis import make_run
-from builders.ncu import PrintedLaunch, details_csv
 from click.testing import CliRunner
 
+from builders.analysis import make_run
+from builders.ncu import PrintedLaunch, details_csv
 from nsightkit.cli import cli
 
 SPEED = "GPU Speed Of Light Throughput"

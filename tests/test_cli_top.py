@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders.nsys import BUSY, Capture, Kernel, write_sqlite
 from click.testing import CliRunner, Result
 
+from builders.nsys import BUSY, Capture, Kernel, write_sqlite
 from nsightkit.analysis.results import KernelSummary
 from nsightkit.cli import cli
 

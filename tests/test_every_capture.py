@@ -10,7 +10,7 @@ from nsightkit.cli import cli
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 FOLDERS = ("ncu-rep", "nsys-sqlite", "ncu-csv", "nsys-stats", "torch-trace")
-FILES = [path for folder in FOLDERS for path in sorted((SHARED_DATA / folder).glob("*"))] if SHARED_DATA.is_dir() else []
+FILES = [path for folder in FOLDERS for path in sorted((SHARED_DATA / folder).glob("*"))]
 
 # What cannot become tables, and a part of the true reason.
 REFUSED = {

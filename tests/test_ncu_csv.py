@@ -4,11 +4,11 @@ import math
 from pathlib import Path
 
 import pytest
-from builders import ncu
-from builders.ncu import PrintedLaunch, Quirks
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builders import ncu
+from builders.ncu import PrintedLaunch, Quirks
 from nsightkit.errors import IngestError
 from nsightkit.ingest import ncu_csv, ncu_report
 from nsightkit.ingest.ncu_numbers import number_format

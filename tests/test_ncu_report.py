@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import zstandard
-from builders import ncu
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from builders import ncu
 from nsightkit.errors import IngestError, ToolError
 from nsightkit.ingest import ncu_report
 from nsightkit.ingest.ncu_container import walk

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from builders.nsys import BUSY, Capture, write_parquetdir, write_sqlite
 
+from builders.nsys import BUSY, Capture, write_parquetdir, write_sqlite
 from nsightkit import parquet
 from nsightkit.errors import IngestError
 from nsightkit.ingest import find_sources, nsys_parquet, nsys_sqlite

@@ -8,8 +8,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from builders.nsys import BUSY, write_sqlite
 
+from builders.nsys import BUSY, write_sqlite
 from nsightkit import parquet
 from nsightkit.errors import IngestError, ToolError
 from nsightkit.ingest import find_sources, nsys_parquet, nsys_report

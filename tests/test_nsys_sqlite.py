@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from builders.nsys import BUSY, PID, Capture, Kernel, Range, process_key, thread_key, write_sqlite
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from builders.nsys import BUSY, PID, Capture, Kernel, Range, process_key, thread_key, write_sqlite
 from nsightkit import parquet
 from nsightkit.errors import IngestError
 from nsightkit.ingest import find_sources, nsys_database, nsys_pages, nsys_sqlite

@@ -1,8 +1,8 @@
 """Figure files for papers: every histogram and both rooflines, in the format that was asked for."""
 
 import pytest
-from builders.analysis import make_analysis, make_info
 
+from builders.analysis import make_analysis, make_info
 from nsightkit.analysis.results import Analysis
 from nsightkit.report import render_report
 from nsightkit.report.context import ReportOptions

@@ -9,10 +9,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from builders.analysis import HOSTILE_NAMES, classified, make_analysis, make_info, make_operators, make_sums
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from builders.analysis import HOSTILE_NAMES, classified, make_analysis, make_info, make_operators, make_sums
 from nsightkit.analysis.distributions import summarize_classes
 from nsightkit.analysis.results import Analysis
 from nsightkit.errors import ReportError

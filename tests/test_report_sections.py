@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+
 from builders.analysis import (
     HOSTILE_NAMES,
     classified,
@@ -12,7 +13,6 @@ from builders.analysis import (
     make_sums,
     make_top,
 )
-
 from nsightkit.analysis.distributions import summarize_classes
 from nsightkit.analysis.results import Analysis, Verdict
 from nsightkit.report import blocks

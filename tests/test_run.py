@@ -58,7 +58,7 @@ def test_the_newest_run_is_the_one_described_last(tmp_path):
 
 
 def test_no_run_says_how_to_make_one(tmp_path):
-    with pytest.raises(IngestError, match="no run in .*nsightkit profile"):
+    with pytest.raises(IngestError, match=r"no run in .*nsightkit profile"):
         newest_run(tmp_path)
 
 
@@ -82,5 +82,5 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("")
-    with pytest.raises(ReportError, match="cannot write .*page.md"):
+    with pytest.raises(ReportError, match=r"cannot write .*page.md"):
         write_text(Path(blocked) / "page.md", "text")

@@ -4,11 +4,11 @@ import gzip
 import json
 
 import pytest
-from builders import torch as build
-from builders.torch import Raw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from builders import torch as build
+from builders.torch import Raw
 from nsightkit import parquet
 from nsightkit.errors import IngestError
 from nsightkit.ingest import torch_trace

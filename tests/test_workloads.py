@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from nsightkit import annotate
 from nsightkit.resources import resource_dir
 
 torch = pytest.importorskip("torch")
@@ -117,7 +118,10 @@ class TestDecode:
         options = kv_decode.parse_arguments([*TINY, *args])
         model = kv_decode.build_gpt(options.shape, options.seed, options.device, kv_decode.DTYPES[options.dtype])
         with torch.inference_mode():
-            return options, *kv_decode.run_once(model, kv_decode.make_prompt(options), options)
+            prompt = kv_decode.make_prompt(options, model)
+        laps = annotate.Laps("cpu")
+        ids = kv_decode.Decode(model, prompt, options).run(laps)
+        return options, laps.samples_ns(), ids
 
     def test_both_arms_choose_the_same_tokens(self, kv_decode):
         options, _, cached = self.run(kv_decode, "--dtype", "fp32", "--batch-size", "2")
@@ -133,7 +137,8 @@ class TestDecode:
     @pytest.mark.parametrize("cache", ["true", "false"])
     def test_only_the_phase_is_timed(self, kv_decode, phase, prefill, decode, cache):
         _, timing, _ = self.run(kv_decode, "--phase", phase, "--kv-cache", cache)
-        assert (timing.prefill_ns is not None, timing.decode_ns is not None) == (prefill, decode)
+        assert ("prefill" in timing, "decode" in timing) == (prefill, decode)
+        assert len(timing.get("decode_step", ())) == (3 if decode else 0)
 
     @pytest.mark.parametrize("cache", ["--kv-cache", "--no-kv-cache"])
     def test_ranges_have_their_closed_forms(self, kv_decode, cache):
@@ -158,6 +163,24 @@ class TestDecode:
         cache = gpt.KVCache(options.shape, 1, model.head.weight)
         assert {part.dtype for part in (*cache.keys, *cache.values)} == {wanted}
 
+    def test_a_kept_prefix_changes_no_token_and_is_made_once(self, kv_decode, monkeypatch):
+        options, _, plain = self.run(kv_decode, "--phase", "decode")
+        options = kv_decode.parse_arguments([*TINY, "--phase", "decode", "--cache-prefix"])
+        model = kv_decode.build_gpt(options.shape, options.seed, options.device, torch.float32)
+        arm = kv_decode.Decode(model, kv_decode.make_prompt(options, model), options)
+        lengths = []
+        model.register_forward_pre_hook(lambda module, args: lengths.append(args[0].shape[1]))
+        for _ in range(2):
+            assert torch.equal(arm.run(annotate.Laps("cpu")), plain)
+        assert lengths == [5, 1, 1, 1, 1, 1, 1]
+
+    def test_a_prompt_of_the_model_is_what_it_says(self, kv_decode):
+        options, _, ids = self.run(kv_decode, "--prefix-source", "model", "--no-kv-cache")
+        model = kv_decode.build_gpt(options.shape, options.seed, options.device, torch.float32)
+        with torch.inference_mode():
+            for end in range(1, ids.shape[1]):
+                assert torch.equal(model(ids[:, :end]).argmax(-1), ids[:, end])
+
 
 class TestOptions:
     @pytest.mark.parametrize(
@@ -179,6 +202,8 @@ class TestOptions:
             (("--heads", "7"), "not a multiple of 7 heads"),
             (("--device", "tpu9"), "is not known"),
             (("--dtype", "int3"), "invalid choice"),
+            (("--cache-prefix",), "needs --phase decode"),
+            (("--cache-prefix", "--phase", "decode", "--no-kv-cache"), "needs --phase decode and a KV cache"),
         ],
     )
     def test_bad_options_are_refused(self, kv_decode, capsys, args, text):
@@ -198,12 +223,18 @@ class TestResults:
         kv_decode.main([*TINY, *args])
         data = json.loads(path.read_text(encoding="utf-8"))
         metrics = data["metrics"]
-        totals = sorted(r["decode_ns"] for r in data["repetitions"])
+        annotate.check_results(data)
+        totals = sorted(r["decode_ns"][0] for r in data["repetitions"])
         assert metrics["decode_total_ms"] == pytest.approx(totals[1] / 1e6)
-        assert metrics["decode_per_token_ms"] == pytest.approx(metrics["decode_total_ms"] / 3)
-        assert metrics["tokens_per_s_per_sequence"] == pytest.approx(1e3 / metrics["decode_per_token_ms"])
+        assert metrics["time_per_output_token_ms"] == pytest.approx(metrics["decode_total_ms"] / 3)
+        assert metrics["tokens_per_s_per_sequence"] == pytest.approx(1e3 / metrics["time_per_output_token_ms"])
         assert metrics["tokens_per_s_aggregate"] == pytest.approx(4 * metrics["tokens_per_s_per_sequence"])
         assert metrics["time_to_first_token_ms"] > 0
+        steps = [value for r in data["repetitions"] for value in r["decode_step_ns"]]
+        assert metrics["step_p99_ms"] == pytest.approx(annotate.percentile(steps, 99) / 1e6)
+        # Keys and values of 2 layers, 32 wide, fp32, for 4 sequences of 5 + 3 positions.
+        assert metrics["kv_cache_bytes"] == 2 * 2 * 32 * 4 * 4 * 8
+        assert data["warmup_iters"] == 2
         assert data["tokens_run"] == (3 + 2) * 3
         assert data["settings"]["kv_cache"] is True
         assert data["settings"]["shape"]["max_length"] == 8

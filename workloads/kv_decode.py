@@ -12,13 +12,8 @@ Run it alone, or under a profiler with `nsightkit profile`:
 """
 
 import argparse
-import json
-import platform
-import statistics
 import sys
-import time
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 try:
     import numpy as np
@@ -28,20 +23,13 @@ try:
 except ModuleNotFoundError as error:
     print(f"kv_decode needs {error.name}: install it with  pip install 'nsightkit[workloads]'", file=sys.stderr)
     sys.exit(1)
-from models.gpt import Gpt, GptShape, KVCache, build_gpt
+from models.gpt import Gpt, KVCache, build_gpt
+from models.options import DTYPES, add_common, completed, settings_of, truth
 
-DTYPES = {
-    "float32": torch.float32, "fp32": torch.float32, "bfloat16": torch.bfloat16, "bf16": torch.bfloat16,
-    "float16": torch.float16, "fp16": torch.float16,
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Timing:
-    """One repetition: wall times in nanoseconds; None for a phase that did not run or was not asked for."""
-
-    prefill_ns: int | None
-    decode_ns: int | None
+_TIMED = (
+    "prefill: the prompt's forward pass and the choice of the first token; decode: max_new_tokens steps, each a "
+    "forward pass and the choice of a token; the cache is reserved before, the device idle before and after"
+)
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -52,150 +40,100 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--phase", choices=("both", "prefill", "decode"), default="both",
         help="what is timed; decode runs the prefill that it needs, but does not time it (default: both)")  # fmt: skip
     cache = parser.add_mutually_exclusive_group()
-    cache.add_argument("--kv-cache", type=_truth, nargs="?", const=True, default=True, metavar="true|false",
+    cache.add_argument("--kv-cache", type=truth, nargs="?", const=True, default=True, metavar="true|false",
                        help="keep keys and values of earlier tokens (default: true)")  # fmt: skip
     cache.add_argument("--no-kv-cache", dest="kv_cache", action="store_false", help="the same as --kv-cache false")
-    for name, default, help_ in (
-        ("prompt-len", 128, "tokens of the prompt"),
-        ("batch-size", 1, "sequences decoded together"),
-        ("max-new-tokens", 16, "decode steps, one token each, after the first token that prefill yields"),
-        ("layers", 6, "layers of the model"),
-        ("heads", 8, "attention heads"),
-        ("kv-heads", None, "heads of keys and values; fewer than --heads is grouped-query attention (default: all)"),
-        ("width", 512, "width of the model"),
-        ("vocabulary", 4096, "tokens that the model knows"),
-        ("bench-iters", 1, "repetitions that are timed"),
-    ):
-        shown = help_ if default is None else f"{help_} (default: {default})"
-        add(f"--{name}", type=_positive, default=default, metavar="N", help=shown)
-    add("--warmup-iters", type=_not_negative, default=1, metavar="N",
-        help="repetitions before, not timed but seen by a profiler (default: 1)")  # fmt: skip
-    add("--dtype", choices=tuple(DTYPES), default="float32", help="of weights and cache (default: float32)")
-    add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto, a GPU if there is one)")
-    add("--seed", type=int, default=0, metavar="N", help="of weights and prompt (default: 0)")
-    add("--results", type=Path, metavar="PATH", help="write settings and timings there as JSON")
+    add("--cache-prefix", type=truth, nargs="?", const=True, default=False, metavar="true|false",
+        help="with --phase decode and a cache: prefill once, and start each repetition from a copy of that cache "
+        "(default: false)")  # fmt: skip
+    add("--prefix-source", choices=("random", "model"), default="random",
+        help="the prompt: random tokens, or what the model says after one random token (default: random)")  # fmt: skip
+    add("--mark-capture", action="store_true",
+        help="bracket the timed repetitions with cudaProfilerStart and cudaProfilerStop")  # fmt: skip
+    add_common(parser)
     options = parser.parse_args(argv)
-    options.dtype = str(DTYPES[options.dtype]).removeprefix("torch.")
-    try:
-        options.shape = _shape(options)
-        options.device = _device(options.device)
-    except ValueError as error:
-        parser.error(str(error))
+    if options.cache_prefix and not (options.kv_cache and options.phase == "decode"):
+        parser.error("--cache-prefix needs --phase decode and a KV cache: elsewhere there is no prefix to keep")
+    completed(parser, options)
     return options
 
 
-def _truth(text: str) -> bool:
-    words = {"true": True, "on": True, "1": True, "yes": True, "false": False, "off": False, "0": False, "no": False}
-    if text.lower() not in words:
-        raise argparse.ArgumentTypeError(f"'{text}' is neither true nor false")
-    return words[text.lower()]
-
-
-def _positive(text: str) -> int:
-    number = _not_negative(text)
-    if number == 0:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number
-
-
-def _not_negative(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of 0 or more")
-    return int(text)
-
-
-def _shape(options: argparse.Namespace) -> GptShape:
-    return GptShape(
-        layers=options.layers, heads=options.heads, kv_heads=options.kv_heads or options.heads, width=options.width,
-        vocabulary=options.vocabulary, max_length=options.prompt_len + options.max_new_tokens,
-    )  # fmt: skip
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ValueError(f"--device '{name}' is not known; use auto, cpu or cuda") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: torch sees no GPU; use --device cpu")
-    return device
-
-
-def make_prompt(options: argparse.Namespace) -> torch.Tensor:
-    """Return random token ids (batch, prompt_len)."""
+def make_prompt(options: argparse.Namespace, model: Gpt | None = None) -> torch.Tensor:
+    """Return token ids (batch, prompt_len): random ones, or the greedy words of `model` after one random token."""
     generator = np.random.default_rng(options.seed + 1)
-    ids = generator.integers(options.shape.vocabulary, size=(options.batch_size, options.prompt_len))
-    return torch.from_numpy(ids).to(options.device)
+    drawn = generator.integers(options.shape.vocabulary, size=(options.batch_size, options.prompt_len))
+    ids = torch.from_numpy(drawn).to(options.device)
+    if options.prefix_source == "random" or model is None:
+        return ids
+    cache = KVCache(options.shape, options.batch_size, model.head.weight)
+    ids = ids[:, :1]
+    while ids.shape[1] < options.prompt_len:
+        ids = _extended(ids, model(ids[:, -1:], cache))
+    return ids
 
 
-def run_once(model: Gpt, prompt: torch.Tensor, options: argparse.Namespace) -> tuple[Timing, torch.Tensor]:
-    """Run the phases once; return their times and the token ids (batch, prompt_len + tokens made)."""
-    cache = KVCache(options.shape, options.batch_size, model.head.weight) if options.kv_cache else None
-    start = _now(options.device)
-    with annotate.range("prefill"):
-        ids = _extended(prompt, model(prompt, cache))
-        end = _now(options.device)
-    prefill_ns = end - start if options.phase != "decode" else None
-    if options.phase == "prefill":
-        return Timing(prefill_ns, None), ids
-    start = _now(options.device)
-    with annotate.range("decode"):
-        for _ in range(options.max_new_tokens):
-            with annotate.range("decode_step"):
-                ids = _extended(ids, model(ids[:, -1:] if cache else ids, cache))
-        end = _now(options.device)
-    return Timing(prefill_ns, end - start), ids
+@dataclass
+class Decode:
+    """One arm: `run` does the phases once and times them."""
+
+    model: Gpt
+    prompt: torch.Tensor
+    options: argparse.Namespace
+    _prefix: tuple[KVCache, torch.Tensor] | None = None
+
+    def run(self, laps: annotate.Laps) -> torch.Tensor:
+        """Return the token ids (batch, prompt_len + tokens made); `laps` gets prefill, decode and decode_step."""
+        options = self.options
+        with torch.inference_mode():
+            cache, ids = self._prefilled(laps)
+            if options.phase == "prefill":
+                return ids
+            with annotate.range("decode", payload=options.batch_size), laps.time("decode"):
+                for token in range(options.max_new_tokens):
+                    with annotate.range("decode_step", payload=token), laps.time("decode_step"):
+                        ids = _extended(ids, self.model(ids[:, -1:] if cache else ids, cache))
+        return ids
+
+    def _prefilled(self, laps: annotate.Laps) -> tuple[KVCache | None, torch.Tensor]:
+        if self._prefix is not None:
+            laps.wait()
+            return self._prefix[0].copied(), self._prefix[1]
+        options = self.options
+        cache = KVCache(options.shape, options.batch_size, self.model.head.weight) if options.kv_cache else None
+        # The stopwatch of a phase that was not asked for is thrown away.
+        own = laps if options.phase != "decode" else annotate.Laps(str(options.device))
+        with annotate.range("prefill", payload=options.batch_size), own.time("prefill"):
+            ids = _extended(self.prompt, self.model(self.prompt, cache))
+        if options.cache_prefix and cache is not None:
+            self._prefix = cache, ids
+            cache = cache.copied()
+        laps.wait()
+        return cache, ids
 
 
 def _extended(ids: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
     return torch.cat((ids, logits.argmax(dim=-1, keepdim=True)), dim=1)
 
 
-def _now(device: torch.device) -> int:
-    """Return the time in nanoseconds once the device has done all that it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter_ns()
-
-
-def results_of(options: argparse.Namespace, timings: list[Timing]) -> dict[str, object]:
-    """Return settings, every timing, and the medians; units stand in the names."""
-    settings = {name: value for name, value in vars(options).items() if name not in ("shape", "results")}
+def metrics_of(options: argparse.Namespace, measured: annotate.Measurement) -> dict[str, float | None]:
+    """Return medians over the repetitions, percentiles over all steps; None for what was not timed."""
+    prefill, decode, step = measured.spread("prefill"), measured.spread("decode"), measured.sample_spread("decode_step")
+    total_ms = decode.median_ns / 1e6 if decode else None
+    per_second = options.max_new_tokens / (total_ms / 1e3) if total_ms else None
+    shape = options.shape
+    row_bytes = 2 * shape.layers * shape.kv_heads * shape.head_width * DTYPES[options.dtype].itemsize
+    positions = options.prompt_len + (options.max_new_tokens if options.phase != "prefill" else 0)
     return {
-        "schema_version": 1,
-        "workload": "kv_decode",
-        "settings": settings | {"device": str(options.device)} | {"shape": asdict(options.shape)},
-        "machine": {
-            "device_name": torch.cuda.get_device_name(options.device) if options.device.type == "cuda" else "cpu",
-            "torch_version": torch.__version__,
-            "python_version": platform.python_version(),
-            "threads": torch.get_num_threads(),
-        },
-        "timed": "prefill: the prompt's forward pass and the choice of the first token; decode: max_new_tokens steps, "
-        "each a forward pass and the choice of a token; the cache is reserved before; wall time of a monotonic clock, "
-        "the device idle before and after",
-        "tokens_run": (options.warmup_iters + options.bench_iters)
-        * options.max_new_tokens
-        * (options.phase != "prefill"),
-        "repetitions": [asdict(timing) for timing in timings],
-        "metrics": metrics_of(options, timings),
-    }
-
-
-def metrics_of(options: argparse.Namespace, timings: list[Timing]) -> dict[str, float | None]:
-    """Return medians over the repetitions; None for what was not timed."""
-    prefill = [t.prefill_ns for t in timings if t.prefill_ns is not None]
-    decode = [t.decode_ns for t in timings if t.decode_ns is not None]
-    decode_ms = statistics.median(decode) / 1e6 if decode else None
-    per_second = options.max_new_tokens / (decode_ms / 1e3) if decode_ms else None
-    return {
-        "time_to_first_token_ms": statistics.median(prefill) / 1e6 if prefill else None,
-        "decode_total_ms": decode_ms,
-        "decode_per_token_ms": decode_ms / options.max_new_tokens if decode_ms else None,
+        "time_to_first_token_ms": prefill.median_ns / 1e6 if prefill else None,
+        "decode_total_ms": total_ms,
+        "time_per_output_token_ms": total_ms / options.max_new_tokens if total_ms else None,
+        "step_p50_ms": step.p50_ns / 1e6 if step else None,
+        "step_p95_ms": step.p95_ns / 1e6 if step else None,
+        "step_p99_ms": step.p99_ns / 1e6 if step else None,
         "tokens_per_s_per_sequence": per_second,
         "tokens_per_s_aggregate": per_second * options.batch_size if per_second else None,
+        # What the cache holds when the last token has been chosen.
+        "kv_cache_bytes": options.batch_size * positions * row_bytes if options.kv_cache else 0,
     }
 
 
@@ -207,7 +145,7 @@ def summary(options: argparse.Namespace, metrics: dict[str, float | None]) -> st
         parts.append(f"first token after {first:.2f} ms")
     if (total := metrics["decode_total_ms"]) is not None:
         parts.append(f"decode {total:.2f} ms for {options.max_new_tokens} tokens = "
-                     f"{metrics['decode_per_token_ms']:.3f} ms each, "
+                     f"{metrics['time_per_output_token_ms']:.3f} ms each, "
                      f"{metrics['tokens_per_s_per_sequence']:.1f} tokens/s a sequence, "
                      f"{metrics['tokens_per_s_aggregate']:.1f} in all")  # fmt: skip
     return "; ".join(parts)
@@ -217,18 +155,24 @@ def main(argv: list[str] | None = None) -> None:
     """Run the workload."""
     options = parse_arguments(argv)
     model = build_gpt(options.shape, options.seed, options.device, DTYPES[options.dtype])
-    prompt = make_prompt(options)
-    timings = []
     with torch.inference_mode():
-        for _ in range(options.warmup_iters):
-            run_once(model, prompt, options)
-        for _ in range(options.bench_iters):
-            timings.append(run_once(model, prompt, options)[0])
-    results = results_of(options, timings)
+        prompt = make_prompt(options, model)
+    plan = annotate.Plan(
+        options.warmup_iters, options.bench_iters, options.seed, str(options.device), options.mark_capture
+    )
+    measured = annotate.measure(Decode(model, prompt, options).run, plan)
+    metrics = metrics_of(options, measured)
     if options.results:
-        options.results.parent.mkdir(parents=True, exist_ok=True)
-        options.results.write_text(json.dumps(results, indent=2, default=str) + "\n", encoding="utf-8")
-    print(summary(options, metrics_of(options, timings)))
+        runs = options.warmup_iters + options.bench_iters
+        own = {
+            "timed": _TIMED,
+            "tokens_run": runs * options.max_new_tokens * (options.phase != "prefill"),
+            "metrics": metrics,
+        }
+        machine = annotate.describe_machine(str(options.device), options.dtype)
+        data = annotate.results_of("kv_decode", settings_of(options), machine, measured, own)
+        annotate.write_results(options.results, data)
+    print(summary(options, metrics))
 
 
 if __name__ == "__main__":

@@ -5,16 +5,18 @@ they lie from the threshold, and what was missing; where inputs are missing or s
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nsightkit.analysis.grouping import KernelGroup, group_launches
-from nsightkit.analysis.peaks import Gpu
+from nsightkit.analysis.levels import other_levels
+from nsightkit.analysis.peaks import DRAM, Gpu, first_level
 from nsightkit.analysis.results import ClassifiedKernel, Verdict
 from nsightkit.analysis.roofline import place_kernel
 from nsightkit.analysis.rules import RULES
 from nsightkit.analysis.rules.evidence import Evidence
 from nsightkit.analysis.suspects import trusted_counters
+from nsightkit.analysis.units import limiting_unit
 from nsightkit.errors import AnalysisError
 from nsightkit.gpus import GpuSpec, gpu_of_key
 
@@ -86,24 +88,34 @@ def _classified(group: KernelGroup, judgement: Judgement, whole_ns: float) -> Cl
         verdict=_verdict(group, judgement, evidence),
         point=evidence.roofline.point,
         nvtx_path=group.nvtx_path,
+        other_levels=other_levels(group.kernel_name, evidence.counters, _gpu_of(group, judgement.gpu)),
     )
 
 
 def _verdict(group: KernelGroup, judgement: Judgement, evidence: Evidence) -> Verdict:
     if group.launch_count:
-        return RULES[judgement.rule](evidence, judgement.margin)
+        verdict = RULES[judgement.rule](evidence, judgement.margin)
+        return replace(verdict, limiter=limiting_unit(evidence.counters))
     flags = (f"failed: the profiler could not measure it (launches: {group.failed_count})",)
     return Verdict("UNKNOWN", judgement.rule, "none", "failed", None, "", flags=flags)
+
+
+def _gpu_of(group: KernelGroup, assumed: GpuSpec | None) -> Gpu:
+    if group.gpu_name is None and assumed:
+        # A count or a capability that the capture does state still decides whether the data sheet fits.
+        return Gpu(assumed.names[0], group.compute_capability, group.sm_count or assumed.sm_count)
+    return Gpu(group.gpu_name, group.compute_capability, group.sm_count)
 
 
 def _evidence(group: KernelGroup, assumed: GpuSpec | None) -> Evidence:
     trusted, suspects = trusted_counters(group.counters)
     flags = [*suspects, *group.notes]
-    gpu = Gpu(group.gpu_name, group.compute_capability, group.sm_count)
+    gpu = _gpu_of(group, assumed)
     if group.gpu_name is None and assumed:
-        # A count or a capability that the capture does state still decides whether the data sheet fits.
-        gpu = Gpu(assumed.names[0], group.compute_capability, group.sm_count or assumed.sm_count)
         flags.append(f"the GPU is not in the capture; taken as {assumed.key} on request")
     if group.failed_count:
         flags.append(f"left out, as the profiler could not measure them: {group.failed_count} launches")
-    return Evidence(trusted, place_kernel(group.kernel_name, trusted, gpu), tuple(flags))
+    level = first_level(gpu)
+    if level is not DRAM:
+        flags.append("this chip shares its DRAM with the CPU and does not count it: the roof is that of L2")
+    return Evidence(trusted, place_kernel(group.kernel_name, trusted, gpu, level), tuple(flags))

@@ -50,6 +50,24 @@ DTYPES = (
 
 
 @dataclass(frozen=True, slots=True)
+class Level:
+    """One level of memory: its columns. L2 and L1 are what ncu's hierarchical charts count, see metrics.toml."""
+
+    name: str
+    moved: str
+    peak: str
+
+
+DRAM = Level("DRAM", "dram_bytes", "peak_dram_bytes_per_s")
+L2 = Level("L2", "l2_bytes", "peak_l2_bytes_per_s")
+L1 = Level("L1", "l1_bytes", "peak_l1_bytes_per_s")
+LEVELS = (DRAM, L2, L1)
+# Chips that share DRAM with the CPU have no counters of their own for it (Orin, Thor, GB10).
+# Source: the section files of ncu 2025.3.1 enable DRAM metrics for no such chip.
+WITHOUT_DRAM_COUNTERS = (8.7, 11.0, 12.1)
+
+
+@dataclass(frozen=True, slots=True)
 class Gpu:
     """What a capture says of the GPU; None where it says nothing."""
 
@@ -105,11 +123,16 @@ def _clock_factor(dtype: Dtype, counters: Counters, spec: GpuSpec) -> tuple[floa
     return observed / sheet, f"data sheet ({spec.key}) at the clock of the launch"
 
 
-def bandwidth_of(counters: Counters, gpu: Gpu) -> Peak | None:
-    """Return the DRAM bandwidth in byte/s, None where it is not known."""
-    measured = number(counters.get("peak_dram_bytes_per_s"))
+def bandwidth_of(counters: Counters, gpu: Gpu, level: Level = DRAM) -> Peak | None:
+    """Return the bandwidth of `level` in byte/s, None where it is not known; data sheets state it for DRAM only."""
+    measured = number(counters.get(level.peak))
     if measured:
         return Peak(measured, measured, FROM_NCU)
     spec = find_gpu(gpu.name, gpu.sm_count)
-    stated = spec.value("dram_bytes_per_s") if spec else None
+    stated = spec.value("dram_bytes_per_s") if spec and level is DRAM else None
     return Peak(stated, stated, f"data sheet ({spec.key})") if spec and stated else None
+
+
+def first_level(gpu: Gpu) -> Level:
+    """Return the level that judges a kernel: DRAM, or L2 where the chip has no DRAM counters."""
+    return L2 if gpu.version in WITHOUT_DRAM_COUNTERS else DRAM

@@ -125,6 +125,7 @@ class RooflineRow:
     moved_bytes: float | None
     bytes_per_s: float | None
     point: RooflinePoint | None
+    flop: float | None = None  # also where no roof is known
     formula: str = ""  # analytic: how flop and bytes were found
     shapes: str = ""  # analytic: what they were found from
     kernel_name: str = ""  # full name of the kernel; of an operator call, of the kernel that does its arithmetic

@@ -1,4 +1,4 @@
-"""The DRAM roofline of one kernel: its time at the roof per pipe and for memory, the bound, and the point to draw.
+"""The roofline of one kernel at one level of memory: its times at the roof, the bound, and the point to draw.
 
 In: counters of one kernel (sums over its launches) and what is known of its GPU. Out: `Roofline`. Work that was not
 counted is an interval, from nothing to what the busy counters allow; a bound is given only if it holds over all of it.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from nsightkit.analysis.grouping import number
-from nsightkit.analysis.peaks import FP64_ON_TENSOR, Dtype, Gpu, Peak, bandwidth_of, dtypes_of, peak_of
+from nsightkit.analysis.peaks import DRAM, FP64_ON_TENSOR, Dtype, Gpu, Level, Peak, bandwidth_of, dtypes_of, peak_of
 from nsightkit.analysis.results import RooflinePoint
 
 NS = 1e9
@@ -76,30 +76,32 @@ class Roofline:
     flags: tuple[str, ...] = ()
 
 
-def place_kernel(kernel_name: str, counters: Counters, gpu: Gpu) -> Roofline:
-    """Return where a kernel stands under the DRAM roofline.
+def place_kernel(kernel_name: str, counters: Counters, gpu: Gpu, level: Level = DRAM) -> Roofline:
+    """Return where a kernel stands under the roofline of `level`.
 
     Args:
         kernel_name: goes into the point.
         counters: canonical metrics in base units, sums over the launches; None where not collected.
         gpu: whose data sheet stands in where the capture has no peaks.
+        level: whose traffic and bandwidth count.
     """
     # A duration of zero was not measured.
-    duration, moved = number(counters.get("duration_ns")) or None, number(counters.get("dram_bytes"))
-    bandwidth = bandwidth_of(counters, gpu)
+    duration, moved = number(counters.get("duration_ns")) or None, number(counters.get(level.moved))
+    bandwidth = bandwidth_of(counters, gpu, level)
     works = [_work_time(dtype, counters, gpu) for dtype in dtypes_of(gpu)]
     uncounted = tuple(work.missing for work in works if work.missing)
     absent = [
         name
-        for name, value in (("duration_ns", duration), ("dram_bytes", moved), ("peak_dram_bytes_per_s", bandwidth))
+        for name, value in (("duration_ns", duration), (level.moved, moved), (level.peak, bandwidth))
         if value is None
     ]
     if duration is None or moved is None or bandwidth is None or all(work.missing for work in works):
         return Roofline(flop_per_byte=_intensity(works, moved), missing=(*absent, *uncounted))
     if moved == 0:
-        absent = ["l2_bytes"] if number(counters.get("l2_bytes")) is None else []
-        return Roofline(missing=(*absent, *uncounted), flags=("no DRAM traffic, so no place under the DRAM roofline",))
-    return _decided(_Case(kernel_name, duration, moved, bandwidth, _slowest(works)), works, uncounted)
+        absent = ["l2_bytes"] if level is DRAM and number(counters.get("l2_bytes")) is None else []
+        flag = f"no {level.name} traffic, so no place under the {level.name} roofline"
+        return Roofline(missing=(*absent, *uncounted), flags=(flag,))
+    return _decided(_Case(kernel_name, duration, moved, bandwidth, _slowest(works), level.name), works, uncounted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,7 @@ class _Case:
     moved_bytes: float
     bandwidth: Peak
     slowest: list[WorkTime]  # the types on the pipe that needs longest
+    level: str
 
     @property
     def memory_ns(self) -> float:
@@ -219,7 +222,7 @@ def _suspects(case: _Case) -> tuple[str, ...]:
     if case.efficiency <= ABOVE_ROOF:
         return ()
     if case.memory_ns >= case.compute_ns:
-        cause = "DRAM traffic and duration may stem from different passes of the profiler"
+        cause = f"{case.level} traffic and duration may stem from different passes of the profiler"
     elif any("data sheet" in work.source for work in case.slowest):
         cause = "the clock or the accumulate type may be another than the data sheet's"
     else:
@@ -262,7 +265,7 @@ def _point(case: _Case, suspects: tuple[str, ...]) -> RooflinePoint | None:
     return RooflinePoint(
         kernel_name=case.kernel_name,
         precision=_precision(case.slowest),
-        level="DRAM",
+        level=case.level,
         flop=flop,
         moved_bytes=case.moved_bytes,
         duration_ns=case.duration_ns,
@@ -289,4 +292,4 @@ def _roof_source(case: _Case) -> str:
     compute = sorted({work.source for work in case.slowest if work.ns})
     if compute == [case.bandwidth.source]:
         return case.bandwidth.source
-    return f"compute: {' and '.join(compute)}; DRAM: {case.bandwidth.source}"
+    return f"compute: {' and '.join(compute)}; {case.level}: {case.bandwidth.source}"

@@ -8,7 +8,8 @@ import importlib
 from typing import cast
 
 from nsightkit.capture.backend import Backend, Captured, Plan, Request
-from nsightkit.capture.workload import Workload, bundled_workloads, find_workload
+from nsightkit.capture.options import Counters, Options, Scope, Window
+from nsightkit.capture.workload import Workload, bundled_workloads, find_command, find_workload
 
 BACKENDS = ("nsys", "ncu", "torch_profiler")
 
@@ -16,10 +17,15 @@ __all__ = [
     "BACKENDS",
     "Backend",
     "Captured",
+    "Counters",
+    "Options",
     "Plan",
     "Request",
+    "Scope",
+    "Window",
     "Workload",
     "bundled_workloads",
+    "find_command",
     "find_workload",
     "load_backend",
 ]

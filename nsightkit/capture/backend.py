@@ -8,10 +8,11 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+from nsightkit.capture.options import Options
 from nsightkit.capture.process import ChildResult
 from nsightkit.capture.workload import Workload
 from nsightkit.errors import CaptureError, ToolError
@@ -20,6 +21,7 @@ LOG_NAME = "child.log"
 _PROBE_S = 120
 # Source: what nsys 2023.4 and ncu 2024.1 answer to a wrong option or value.
 _REFUSAL = re.compile(r"unrecogni[sz]ed option '|Illegal --\S+ argument|can(?:not| not) be specified more than once")
+_FULL = re.compile(r"No space left on device|[Dd]isk (?:is )?full|ENOSPC|Disk quota exceeded")
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]+")
 
 
@@ -30,11 +32,17 @@ class Request:
     workload: Workload
     capture_dir: Path
     timeout_s: float | None = None
+    options: Options = field(default_factory=Options)
 
     @property
     def log_path(self) -> Path:
         """What the profiler and the workload print."""
-        return self.capture_dir / LOG_NAME
+        stem = self.options.stem
+        return self.capture_dir / (f"{stem}.log" if stem else LOG_NAME)
+
+    def stem(self, default: str) -> Path:
+        """Return the path of the profiler's files without their suffix."""
+        return self.capture_dir / (self.options.stem or default)
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,8 @@ class Captured:
     exit_code: int
     wall_s: float
     notes: tuple[str, ...] = ()
+    workload_wall_s: float | None = None  # without the profiler's work afterwards; None where it cannot be told apart
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 OnLine = Callable[[str], None]
@@ -166,6 +176,7 @@ def require_success(result: ChildResult, request: Request, tool: str) -> None:
             f"allow more with --timeout or profile fewer tokens. Log: {result.log_path}",
             slug="capture-timeout",
         )
+    require_space(result, request, tool)
     if result.exit_code:
         raise CaptureError(
             f"{name} under {tool} failed with {result.exit_text}; {kept}. Log: {result.log_path}. "
@@ -174,8 +185,23 @@ def require_success(result: ChildResult, request: Request, tool: str) -> None:
         )
 
 
+def require_space(result: ChildResult, request: Request, tool: str) -> None:
+    """Raise where the log says that the disk is full.
+
+    Raises:
+        CaptureError: with the line that says so.
+    """
+    full = next((line for line in result.lines()[1:] if _FULL.search(line)), None)
+    if full:
+        raise CaptureError(
+            f'the disk is full: {tool} or the workload said "{full.strip()[:300]}"; {_kept(request)}; '
+            f"write elsewhere with -o, or capture less with --range or --window. Log: {result.log_path}",
+            slug="disk-full",
+        )
+
+
 def _kept(request: Request) -> str:
-    files = sorted(p.name for p in request.capture_dir.iterdir() if p.is_file() and p.name != LOG_NAME)
+    files = sorted(p.name for p in request.capture_dir.iterdir() if p.is_file() and p.suffix != ".log")
     return f"kept in {request.capture_dir}: {', '.join(files)}" if files else "no capture came out"
 
 

@@ -7,6 +7,8 @@ nothing: nsys also returns it when the report lies elsewhere or was never made, 
 import re
 import shutil
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from nsightkit.capture.backend import (
@@ -19,8 +21,10 @@ from nsightkit.capture.backend import (
     find_tool,
     known_options,
     missing_output,
+    require_space,
     require_success,
 )
+from nsightkit.capture.options import Options, Scope
 from nsightkit.capture.process import ChildResult, run_child
 from nsightkit.errors import CaptureError
 
@@ -31,8 +35,8 @@ _PROBE = Probe(
 )  # fmt: skip
 # Every option that the installed nsys does not list in its help is left out: the names changed over the years.
 _WISHED = (
-    # Windows knows no trace of the operating system's calls under this name.
-    ("--trace", "cuda,nvtx" if sys.platform == "win32" else "cuda,nvtx,osrt"),
+    # Windows knows no trace of the operating system's calls under this name, but one of its display driver.
+    ("--trace", "cuda,nvtx,wddm" if sys.platform == "win32" else "cuda,nvtx,osrt"),
     # Both: without samples nsys still collects context switches.
     ("--sample", "none"),
     ("--cpuctxsw", "none"),
@@ -46,8 +50,20 @@ _WISHED = (
     ("--force-overwrite", "true"),
     ("--export", "sqlite"),
 )
+_STACKS = (
+    # nsys takes backtraces only while it samples the CPU.
+    ("--sample", "process-tree"),
+    ("--cudabacktrace", "all"),
+    ("--python-backtrace", "cuda"),
+    ("--python-sampling", "true"),
+)
+# The newer name first; the first that the installed nsys lists is taken.
+_GPU_METRICS = ("--gpu-metrics-devices", "--gpu-metrics-device")
 # Missing in older releases without loss to the numbers.
 _EXPENDABLE = ("--discard-environment",)
+# nsys says this as soon as the workload or the range has ended, before its own work on the report.
+_COLLECTED = "Generating '"
+_TERMINATED = 128 + 15
 
 
 def plan(request: Request) -> Plan:
@@ -65,35 +81,115 @@ def capture_workload(request: Request, on_line: OnLine | None = None) -> Capture
         CaptureError: the workload failed or took too long, or no report came out.
     """
     planned = _plan(request, find_tool(_PROBE))
-    result = run_child(planned.argv, request.log_path, request.timeout_s, on_line)
-    require_success(result, request, TOOL)
-    report = _settled(_stem(request).with_suffix(".nsys-rep"), result)
-    export = _settled(_stem(request).with_suffix(".sqlite"), result)
+    watch = _Watch(on_line)
+    result = run_child(planned.argv, request.log_path, request.timeout_s, watch)
+    if not _ended_by_window(result, request):
+        require_success(result, request, TOOL)
+    found = [path for path in _wanted(request, result) if path.is_file()]
+    if not found:
+        require_space(result, request, TOOL)
+        raise _nothing(result, request)
     notes = list(planned.notes)
-    if not report.is_file() and not export.is_file():
-        raise missing_output(result, report, TOOL)
-    if not export.is_file():
+    if any(path.suffix != ".sqlite" for path in found):
         notes.append("nsys made no SQLite export; the report itself was read")
-    paths = (export if export.is_file() else report,)
-    return Captured(TOOL, paths, planned, result.exit_code, result.wall_s, tuple(notes))
+    settings = {"scope": str(request.options.scope), "graph_trace": "node"}
+    return Captured(
+        TOOL, tuple(found), planned, result.exit_code, result.wall_s, tuple(notes),
+        watch.collected_s if request.options.scope == Scope() else None, settings,
+    )  # fmt: skip
 
 
-def _stem(request: Request) -> Path:
-    return request.capture_dir / "timeline"
+def _ended_by_window(result: ChildResult, request: Request) -> bool:
+    """Say whether nsys ended the workload because its window was over: status 143, measured with nsys 2023.4.4."""
+    return request.options.scope.window is not None and result.exit_code == _TERMINATED and not result.timed_out
+
+
+class _Watch:
+    """Passes lines on, and remembers when nsys had collected everything."""
+
+    def __init__(self, on_line: OnLine | None) -> None:
+        self._on_line, self._begin = on_line, time.monotonic()
+        self.collected_s: float | None = None
+
+    def __call__(self, line: str) -> None:
+        if line.startswith(_COLLECTED) and self.collected_s is None:
+            self.collected_s = time.monotonic() - self._begin
+        if self._on_line:
+            self._on_line(line)
+
+
+def _wanted(request: Request, result: ChildResult) -> Iterator[Path]:
+    """Yield what to read, one file a capture: the export, or the report where there is no export."""
+    stem = request.stem("timeline")
+    numbered = sorted(stem.parent.glob(f"{stem.name}.[0-9]*.nsys-rep"), key=_number_of)
+    for report in numbered or [stem.with_name(f"{stem.name}.nsys-rep")]:
+        export = report.with_suffix(".sqlite")
+        _settled(report, result)
+        yield export if _settled(export, result).is_file() else report
+
+
+def _number_of(path: Path) -> int:
+    return int(path.name.split(".")[-2])
+
+
+def _nothing(result: ChildResult, request: Request) -> CaptureError:
+    name = request.options.scope.nvtx_range
+    if name is None and not request.options.scope.profiler_api:
+        return missing_output(result, request.stem("timeline").with_suffix(".nsys-rep"), TOOL)
+    opens = f"the NVTX range '{name}'" if name is not None else "cudaProfilerStart"
+    return CaptureError(
+        f"nsys captured nothing: {opens} never began while it watched; check its spelling (a range of a named domain "
+        f"is range@domain) and that the workload reaches it; without the option the whole run is recorded. "
+        f"Log: {result.log_path}",
+        slug="range-never-opened",
+    )
 
 
 def _plan(request: Request, tool: Tool | None) -> Plan:
-    options, unknown = known_options(tool, _WISHED)
+    wished = [*_WISHED, *_scope_options(request.options.scope), *_more_options(request.options, tool)]
+    # What the user passes through replaces ours: nsys takes no option twice.
+    given = {word.partition("=")[0] for word in request.options.extra}
+    wished = [(name, value) for name, value in dict(wished).items() if name not in given]
+    options, unknown = known_options(tool, wished)
     path, version = (tool.path, tool.version) if tool else (TOOL, None)
     notes = [] if tool else ["nsys is not on PATH: these are the options for a current one"]
     lost = [name for name in unknown if name not in _EXPENDABLE]
     if lost:
         notes.append(f"nsys {version} does not know {', '.join(lost)}: left out")
     argv = (
-        path, "profile", *(f"{name}={value}" for name, value in options), "--output", str(_stem(request)),
-        *request.workload.argv,
+        path, "profile", *(f"{name}={value}" for name, value in options), *request.options.extra,
+        "--output", str(request.stem("timeline")), *request.workload.argv,
     )  # fmt: skip
     return Plan(argv, version, tuple(notes))
+
+
+def _scope_options(scope: Scope) -> Iterator[tuple[str, str | None]]:
+    """Yield what limits the capture; the default end of a range would terminate the workload.
+
+    Source: measured with nsys 2023.4.4: with `stop` and `repeat:N` the workload runs to its end with its own status.
+    """
+    if scope.nvtx_range is not None:
+        yield "--capture-range", "nvtx"
+        yield "--nvtx-capture", scope.nvtx_range
+        # torch.cuda.nvtx passes plain strings, which by default open no range.
+        yield "--env-var", "NSYS_NVTX_PROFILER_REGISTER_ONLY=0"
+    elif scope.profiler_api:
+        yield "--capture-range", "cudaProfilerApi"
+    if scope.nvtx_range is not None or scope.profiler_api:
+        yield "--capture-range-end", "stop" if scope.range_count == 1 else f"repeat:{scope.range_count}"
+    if scope.window:
+        yield "--delay", f"{scope.window.delay_s:g}"
+        yield "--duration", f"{scope.window.duration_s:g}"
+        # What was started for the window must not outlive it: a server would run for ever.
+        yield "--kill", "sigterm"
+
+
+def _more_options(options: Options, tool: Tool | None) -> Iterator[tuple[str, str | None]]:
+    if options.python_stacks:
+        yield from _STACKS
+    if options.gpu_metrics:
+        known = tool.options if tool and tool.options else frozenset(_GPU_METRICS)
+        yield next((name for name in _GPU_METRICS if name in known), _GPU_METRICS[0]), "all"
 
 
 def _settled(wanted: Path, result: ChildResult) -> Path:
@@ -102,7 +198,12 @@ def _settled(wanted: Path, result: ChildResult) -> Path:
         return wanted
     for line in result.lines():
         said = Path(line.strip())
-        if said.suffix == wanted.suffix and said.is_absolute() and said.is_file():
+        if (
+            said.suffix == wanted.suffix
+            and said.is_absolute()
+            and said.is_file()
+            and said.parent != wanted.parent.absolute()
+        ):
             _move(said, wanted)
             break
     return wanted

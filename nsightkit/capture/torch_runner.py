@@ -1,18 +1,22 @@
 """Runs a script under torch.profiler; it is run by path in a child and never imported by nsightkit.
 
 In: `torch_runner.py TRACE SCRIPT ARGS…`. Out: a Chrome trace (JSON, gzip) at TRACE, also when the script fails or is
-interrupted, and the script's own exit status.
+interrupted, the seconds that the script took beside it, and the script's own exit status. A TRACE that ends in .seconds
+is only these seconds: the script then runs without a profiler, for comparison.
 """
 
 import json
 import os
 import runpy
 import sys
+import time
 import traceback
 from pathlib import Path
 
 import torch
 from torch.profiler import ProfilerActivity, profile
+
+SECONDS = ".seconds"
 
 
 def main() -> int:
@@ -21,14 +25,23 @@ def main() -> int:
     sys.argv = [script, *arguments]
     # As Python itself does for a script that is run by path.
     sys.path[0] = str(Path(script).resolve().parent)
+    if trace.endswith(SECONDS):
+        return _timed(script, Path(trace))
     cuda = torch.cuda.is_available()
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
     with profile(activities=activities, record_shapes=True, acc_events=True) as profiler:
         profiler.add_metadata_json("torch_version", json.dumps(torch.__version__))
-        status = _status_of(script)
-        if cuda:
-            torch.cuda.synchronize()
+        status = _timed(script, Path(f"{trace}{SECONDS}"))
     _export(profiler, Path(trace))
+    return status
+
+
+def _timed(script: str, seconds: Path) -> int:
+    begin = time.perf_counter()
+    status = _status_of(script)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    seconds.write_text(f"{time.perf_counter() - begin:.6f}\n", encoding="utf-8")
     return status
 
 

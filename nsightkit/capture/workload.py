@@ -1,8 +1,9 @@
-"""Finds the script that is to be profiled.
+"""Finds what is to be profiled.
 
-In: the name of a bundled workload or the path of a script, and its arguments. Out: `Workload`.
+In: the name of a bundled workload, the path of a script, or a command, and arguments. Out: `Workload`.
 """
 
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +16,20 @@ DEFAULT = "kv_decode"
 
 @dataclass(frozen=True)
 class Workload:
-    """A Python script and its arguments; a bundled one also takes `--results PATH`."""
+    """A Python script or any `program`, and its arguments; a bundled one also takes `--results PATH`."""
 
     name: str
-    script: Path
+    script: Path | None
     args: tuple[str, ...] = ()
     bundled: bool = False
+    program: str | None = None
 
     @property
     def argv(self) -> tuple[str, ...]:
         """The command line without a profiler."""
-        return (sys.executable, str(self.script), *self.args)
+        if self.script is None:
+            return (self.program or self.name, *self.args)
+        return (self.program or sys.executable, str(self.script), *self.args)
 
 
 def bundled_workloads() -> list[str]:
@@ -46,6 +50,20 @@ def find_workload(name: str, args: tuple[str, ...] = ()) -> Workload:
         return Workload(script.stem, script, args)
     raise CaptureError(
         f"'{name}' is neither a script nor a bundled workload; bundled: {', '.join(bundled_workloads())}; "
-        "a script is named by its path, its arguments follow after --",
+        "a script is named by its path, its arguments follow after --; any other program follows after -- by itself",
         slug="unknown-workload",
     )
+
+
+def find_command(words: tuple[str, ...]) -> Workload:
+    """Return the program `words[0]` with its arguments; `python SCRIPT …` is told apart, so that torch can run it too.
+
+    Raises:
+        CaptureError: there is no such program.
+    """
+    program, *args = words
+    if shutil.which(program) is None:
+        raise CaptureError(f"'{program}' is no program on PATH; what follows -- is run as it is", slug="cannot-start")
+    if Path(program).name.startswith("python") and args and args[0].endswith(".py") and Path(args[0]).is_file():
+        return Workload(Path(args[0]).stem, Path(args[0]), tuple(args[1:]), program=program)
+    return Workload(Path(program).name, None, tuple(args), program=program)

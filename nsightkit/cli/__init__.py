@@ -13,7 +13,7 @@ from nsightkit import __version__
 from nsightkit.errors import NsightkitError
 
 # The order of the pipeline is the order of the help page.
-COMMANDS = ("profile", "ingest", "info", "top", "ranges", "timeline", "classify", "render", "export", "compare", "gate", "baseline", "model")
+COMMANDS = ("profile", "ingest", "info", "top", "ranges", "timeline", "classify", "roofline", "render", "export", "compare", "gate", "baseline", "model", "gpus", "ceilings")
 
 
 class Boundary(click.Group):

@@ -154,8 +154,12 @@ def _parquet(fields: Sequence[Field], rows: Sequence[Row], caption: str) -> None
 
 def _joined(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key}={fmt.count(item) if isinstance(item, int) else fmt.plain(item)}" for key, item in value.items())
+        return ", ".join(f"{key}={_brief(item)}" for key, item in value.items())
     return ", ".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
+
+
+def _brief(value: Any) -> str:
+    return fmt.count(value) if isinstance(value, int) else fmt.plain(value)
 
 
 _WRITERS: dict[str, Callable[[Sequence[Field], Sequence[Row], str], None]] = {

@@ -3,37 +3,43 @@
 In: a workload, the tool, the tokens. Out: RUN/capture, RUN/tables, RUN/report, and on stdout where they are.
 """
 
-import json
-import platform
+import os
 import shutil
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from nsightkit.capture import Captured, Request, Workload, find_workload, load_backend
-from nsightkit.capture.process import shell_line
+from nsightkit.capture import Workload, find_command, find_workload
+from nsightkit.capture.probes import find_rank
 from nsightkit.capture.workload import DEFAULT
-from nsightkit.cli.inputs import named_run, new_run, report_failures
+from nsightkit.cli.inputs import named_run, new_run
+from nsightkit.cli.jobs import TOKENS_FLAG, make_job, run_job, show_end, show_plan
 from nsightkit.cli.output import note
-from nsightkit.cli.progress import progress_bar
-from nsightkit.errors import CaptureError, NsightkitError
-from nsightkit.report import format as fmt
-from nsightkit.run import Capture, Run, RunInfo
+from nsightkit.cli.profile_options import (
+    TOOLS,
+    Wishes,
+    counter_options,
+    project_defaults,
+    run_options,
+    scope_options,
+    target_options,
+)
+from nsightkit.errors import NsightkitError
+from nsightkit.run import Run
 
-TOOLS = ("auto", "nsys", "ncu", "torch")
-_TOKENS_FLAG = "--max-new-tokens"
 _ARGS_KEY = "nsightkit.workload_args"
 
 
 class _PassesOn(click.Command):
-    """A command that keeps everything behind ``--`` for the workload."""
+    """A command that keeps everything behind ``--`` for the workload, and takes defaults from pyproject.toml."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Split `args` at the first ``--``."""
         cut = args.index("--") if "--" in args else len(args)
         ctx.meta[_ARGS_KEY] = tuple(args[cut + 1 :])
+        names = {param.name for param in self.params if param.name and isinstance(param, click.Option)}
+        ctx.default_map = {**project_defaults(names), **(ctx.default_map or {})}
         return super().parse_args(ctx, args[:cut])
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
@@ -41,185 +47,86 @@ class _PassesOn(click.Command):
         return [*super().collect_usage_pieces(ctx), "[-- ARGS...]"]
 
 
-@dataclass(frozen=True)
-class _Job:
-    """One call of the command, checked."""
-
-    tool: str
-    run: Run
-    request: Request
-    tokens: int | None
-    shown_args: tuple[str, ...]  # without the path of the results
-
-    @property
-    def results_path(self) -> Path:
-        return _results_path(self.run)
-
-
 @click.command("profile", cls=_PassesOn, short_help="Run a workload under a profiler and report on it.")
-@click.argument("workload", default=DEFAULT, required=False)
+@click.argument("workload", required=False)
 @click.option("--tool", type=click.Choice(TOOLS), default="auto", show_default=True,
-              help="nsys: timeline. ncu: hardware counters. torch: torch.profiler, also without a GPU. "
-              "auto: nsys if it is on PATH, else torch.")  # fmt: skip
+              help="nsys: timeline. ncu: hardware counters. torch: torch.profiler, also without a GPU. nsys+ncu: a "
+              "timeline, then counters of its longest kernels. auto: nsys if it is on PATH, else torch.")  # fmt: skip
 @click.option("--tokens", type=click.IntRange(min=1),
-              help=f"Tokens to decode: the workload gets them as {_TOKENS_FLAG} N, the run keeps them.")  # fmt: skip
+              help=f"Tokens to decode: the workload gets them as {TOKENS_FLAG} N, the run keeps them.")  # fmt: skip
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Run directory. Default: ./reports/<name>-<time>."
 )
 @click.option("--name", help="Name of the run in the default directory. Default: the workload's.")
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
-              help="End the workload and the profiler after this time; what was captured is kept.")  # fmt: skip
-@click.option("--dry-run", is_flag=True, help="Print the exact command line, quoted for a POSIX shell, and stop.")
-@click.option("--no-render", is_flag=True, help="Stop after the tables, without a report.")
+@scope_options
+@run_options
+@click.option(
+    "--resume", is_flag=True, help="Go on with the run at --output: captures that are there are not repeated."
+)
+@click.option("--overhead/--no-overhead", default=True,
+              help="Run the workload once more without the profiler, and keep the ratio. On by default.")  # fmt: skip
+@click.option("--python-stacks", is_flag=True, help="nsys: Python call stacks of CUDA calls. Slows the program down.")
+@click.option("--gpu-metrics", is_flag=True, help="nsys: sample the metrics of the whole GPU. Needs permission.")
+@click.option("--extra-nsys", multiple=True, metavar="WORD", help="A word more for nsys; replaces ours. Repeatable.")
+@target_options
+@counter_options
 @click.pass_context
-def command(
-    ctx: click.Context, workload: str, tool: str, tokens: int | None, output: Path | None, name: str | None,
-    timeout: float | None, dry_run: bool, no_render: bool,
-) -> None:  # fmt: skip
-    """Run WORKLOAD under a profiler, read what it captured, and write a report.
+def command(ctx: click.Context, /, workload: str | None, **given: Any) -> None:
+    """Run WORKLOAD under a profiler, read what it captured, judge the capture, and write a report.
 
     WORKLOAD is a bundled one (kv_decode, the default: a small language model that decodes tokens) or the path of a
-    Python script, which needs no change. What stands behind -- goes to it.
+    Python script, which needs no change. What stands behind -- goes to it. Without WORKLOAD, a program behind -- is run
+    as it is. Defaults may stand in [tool.nsightkit] of the nearest pyproject.toml, under the names of the options.
 
     \b
     nsightkit profile --tool torch --tokens 16             on any machine with torch, also without a GPU
     nsightkit profile --tool nsys --tokens 16              a timeline of kernels, copies and ranges
+    nsightkit profile --tool nsys+ncu --range decode       and counters of the kernels that take the time
     nsightkit profile train.py -- --batch-size 8           your script with its arguments
+    nsightkit profile --window 60:10 -- vllm serve MODEL   ten seconds of a server, after its first minute
     nsightkit profile --dry-run --tool ncu                 only show the command
     """
-    target = find_workload(workload, ctx.meta[_ARGS_KEY])
-    run = named_run(name or target.name) if output is None else new_run((), output)
-    job = _job(_chosen(tool), run, target, tokens, timeout)
-    if dry_run:
-        _show_plan(job)
-        return
-    captured = load_backend(job.tool).capture_workload(job.request, note)
-    info = _ingest(job, captured)
-    _show_end(job, info)
-    if not no_render:
+    wishes = Wishes(**given)
+    target = _target(workload, ctx.meta[_ARGS_KEY])
+    run = _run(wishes, wishes.name or target.name)
+    if wishes.tool == "nsys+ncu":
+        from nsightkit.cli.phases import profile_in_two_phases
+
+        made = profile_in_two_phases(run, target, wishes)
+    else:
+        made = _profile(run, target, wishes)
+    if made and wishes.render:
         _render(ctx, run)
+
+
+def _profile(run: Run, target: Workload, wishes: Wishes) -> bool:
+    job = make_job(_chosen(wishes.tool), run, target, wishes)
+    if wishes.dry_run:
+        show_plan(job)
+        return False
+    show_end(job, run_job(job))
+    return True
+
+
+def _target(workload: str | None, words: tuple[str, ...]) -> Workload:
+    if workload is None and words and not words[0].startswith("-"):
+        return find_command(words)
+    return find_workload(workload or DEFAULT, words)
+
+
+def _run(wishes: Wishes, name: str) -> Run:
+    """Return where the run goes: each rank of a job has its own directory."""
+    rank = find_rank(os.environ)
+    if wishes.output is None:
+        return named_run(f"{name}-rank{rank.number}" if rank else name)
+    folder = wishes.output / f"rank{rank.number}" if rank else wishes.output
+    return Run(folder) if wishes.resume else new_run((), folder)
 
 
 def _chosen(tool: str) -> str:
     if tool != "auto":
         return tool
     return "nsys" if shutil.which("nsys") else "torch"
-
-
-def _job(tool: str, run: Run, target: Workload, tokens: int | None, timeout: float | None) -> _Job:
-    if tokens is not None and _has(target.args, _TOKENS_FLAG):
-        raise click.UsageError(f"--tokens and {_TOKENS_FLAG} behind -- say the same thing: give one of them")
-    shown = target.args
-    if target.bundled and not _has(shown, "--warmup-iters"):
-        # The profiler sees the warm-up too: without it the capture holds just the tokens that were asked for.
-        shown = ("--warmup-iters", "0", *shown)
-    if tokens is not None:
-        shown = (_TOKENS_FLAG, str(tokens), *shown)
-    own = ("--results", str(_results_path(run))) if target.bundled and not _has(shown, "--results") else ()
-    workload = replace(target, args=(*shown, *own))
-    return _Job(tool, run, Request(workload, run.capture_dir, timeout), tokens, shown)
-
-
-def _has(args: tuple[str, ...], flag: str) -> bool:
-    return any(arg == flag or arg.startswith(f"{flag}=") for arg in args)
-
-
-def _results_path(run: Run) -> Path:
-    return run.capture_dir / "results.json"
-
-
-def _show_plan(job: _Job) -> None:
-    plan = load_backend(job.tool).plan(job.request)
-    click.echo(shell_line(plan.argv))
-    for text in plan.notes:
-        note(f"note: {text}")
-
-
-def _ingest(job: _Job, captured: Captured) -> RunInfo:
-    from nsightkit.ingest.sources import find_sources
-    from nsightkit.ingest.store import IngestOptions, ingest_sources
-
-    results = _results(job)
-    known = RunInfo(
-        name=job.run.path.name,
-        workload=job.request.workload.name,
-        workload_args=job.shown_args,
-        tokens=results.get("tokens_run") or job.tokens,
-        hostname=platform.node() or None,
-        torch_version=results.get("machine", {}).get("torch_version"),
-    )
-    sources, failures = find_sources(captured.paths)
-    with progress_bar("reading") as progress:
-        info, more = ingest_sources(sources, job.run, known, IngestOptions(progress=progress))
-    report_failures([*failures, *more])
-    if not info.captures:
-        names = ", ".join(str(path) for path in captured.paths)
-        raise CaptureError(f"nothing that nsightkit can read came out: {names}", slug="no-output")
-    info = replace(info, captures=tuple(_completed(capture, captured, job, results) for capture in info.captures))
-    job.run.write_info(info)
-    return info
-
-
-def _results(job: _Job) -> dict[str, Any]:
-    try:
-        data = json.loads(job.results_path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return data if isinstance(data, dict) else {}
-
-
-def _completed(capture: Capture, captured: Captured, job: _Job, results: dict[str, Any]) -> Capture:
-    """Add what only the run of the profiler tells: command line, exit code, time, and what to know."""
-    notes = [*capture.notes, *captured.notes, *_findings(capture, captured, job)]
-    scope = f"{job.request.workload.name} as a whole process" + _repetitions(results)
-    return replace(
-        capture,
-        tool_version=capture.tool_version or captured.plan.tool_version,
-        argv=captured.plan.argv,
-        exit_code=captured.exit_code,
-        wall_s=captured.wall_s,
-        scope=f"{scope}; {capture.scope}" if capture.scope else scope,
-        notes=tuple(dict.fromkeys(notes)),
-    )
-
-
-def _repetitions(results: dict[str, Any]) -> str:
-    settings = results.get("settings", {})
-    timed, warm = settings.get("bench_iters"), settings.get("warmup_iters")
-    if timed is None or warm is None:
-        return ""
-    return f", {timed} timed and {warm} warm-up repetitions" + ("" if warm else " (the first one is cold)")
-
-
-def _findings(capture: Capture, captured: Captured, job: _Job) -> list[str]:
-    found = []
-    rows = capture.row_counts
-    kernels = sum(rows.get(name, 0) for name in ("kernel_launches", "kernel_counters"))
-    if not kernels and not any("no kernels" in text and "GPU" in text for text in capture.notes):
-        found.append("no kernels: no GPU was traced; the times are those of the CPU")
-    if captured.backend == "nsys" and job.request.workload.bundled and not rows.get("nvtx_ranges"):
-        found.append(_no_ranges(job, captured))
-    return found
-
-
-def _no_ranges(job: _Job, captured: Captured) -> str:
-    from importlib.metadata import version
-
-    return (
-        f"no NVTX ranges, although {job.request.workload.name} makes them: nsys {captured.plan.tool_version} does not "
-        f"record those of the Python package nvtx {version('nvtx')}; install 'nvtx<0.2.12' or a newer nsys"
-    )
-
-
-def _show_end(job: _Job, info: RunInfo) -> None:
-    for capture in info.captures:
-        wall = fmt.duration(None if capture.wall_s is None else capture.wall_s * 1e9)
-        click.echo(f"{job.request.workload.name} under {job.tool} {capture.tool_version or ''}: {wall}".rstrip())
-        rows = ", ".join(f"{name} {fmt.count(count)}" for name, count in capture.row_counts.items())
-        click.echo(f"tables: {rows or 'none'}")
-        for text in capture.notes:
-            click.echo(f"note: {fmt.printable(text)}")
-    click.echo(f"run: {job.run.path}")
 
 
 def _render(ctx: click.Context, run: Run) -> None:

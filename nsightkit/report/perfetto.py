@@ -56,7 +56,8 @@ def write_trace(path: Path, captures: Iterable[TraceInputs]) -> int:
             f"cannot write {path}: {error.strerror}; name another file with -o", slug="cannot-write"
         ) from None
     finally:
-        partial.unlink(missing_ok=True)
+        if partial.exists():
+            partial.unlink()
     return count
 
 

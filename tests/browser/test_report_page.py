@@ -5,8 +5,8 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from builders.analysis import HOSTILE_NAMES, make_analysis, make_info, make_sums
 
+from builders.analysis import HOSTILE_NAMES, make_analysis, make_info, make_sums
 from nsightkit.report import render_report
 from nsightkit.report.context import ReportOptions
 from nsightkit.run import Run

@@ -7,20 +7,23 @@ import sys
 from pathlib import Path
 
 from options import record_call, run_workload, split, words
+from script import chosen_launches, events, write_report
 
 # Read off `ncu --help` of the real 2024.1.1.
 OLD = words("""
 --app-replay-buffer --app-replay-match --app-replay-mode --apply-rules --cache-control --check-exit-code --clock-control
 --config-file --config-file-path --devices --export --filter-mode --graph-profiling --hostname --import --import-source
 --kernel-id --kernel-name --kernel-name-base --kill --launch-count --launch-skip --launch-skip-before-match --log-file
---metrics --mode --nvtx-exclude --nvtx-include --page --print-units --profile-from-start --replay-mode --rule --section
+--metrics --mode --nvtx-exclude --nvtx-include --page --print-units --profile-from-start --range-filter --replay-mode --rule --section
 --section-folder --set --target-processes --target-processes-filter
 """)
 NEW = OLD | words("--rename-kernels --pipeline-boost-state --communicator --print-source")
 FLAGS = words("--force-overwrite --nvtx --csv --quiet --verbose --disable-extra-suffixes --list-sets")
 VALUES = {"--clock-control": {"base", "none", "reset", "boost", "force-boost"}, "--cache-control": {"all", "none"},
           "--set": {"basic", "detailed", "full", "roofline"}, "--config-file": {"on", "off"},
-          "--target-processes": {"all", "application-only"}, "--rename-kernels": {"on", "off"}}  # fmt: skip
+          "--target-processes": {"all", "application-only"}, "--rename-kernels": {"on", "off"}, "--graph-profiling": {"node", "graph"},
+          "--replay-mode": {"kernel", "application", "range", "app-range"}, "--profile-from-start": {"on", "off"},
+          "--kernel-name-base": {"function", "demangled", "mangled"}}  # fmt: skip
 
 
 def main():
@@ -34,11 +37,19 @@ def main():
         print("\n".join(f"  {name} arg" for name in sorted(table)))
         print("\n".join(f"  {name}" for name in sorted(FLAGS)))
         return 0
-    options, command = split(argv, table, FLAGS, refuse)
+    repeated = {"--nvtx-include": [], "--section": []}
+    options, command = split(argv, table, FLAGS, refuse, repeated)
+    if options.get("--range-filter") and not repeated["--nvtx-include"]:
+        print("==ERROR== To use --range-filter option for NVTX ranges, provide NVTX filter using one or more "
+              "--nvtx-include option.")  # fmt: skip
+        return 1
+    if repeated["--nvtx-include"] and "--nvtx" not in options:
+        print("==ERROR== NVTX filters need --nvtx.")
+        return 1
     for name, allowed in VALUES.items():
         if options.get(name, min(allowed)) not in allowed:
             refuse(f"{name} {options[name]}")
-    return profile(options, command, behavior)
+    return profile(options, command, behavior, repeated["--nvtx-include"])
 
 
 def say_version(version, behavior):
@@ -55,7 +66,7 @@ def refuse(option):
     raise SystemExit(1)
 
 
-def profile(options, command, behavior):
+def profile(options, command, behavior, includes=()):
     if behavior == "no-driver":
         print("==ERROR== Nsight Compute failed to connect to the CUDA driver (stub libcuda.so[.1] on path?).")
         print("==WARNING== No kernels were profiled.")
@@ -74,9 +85,20 @@ def profile(options, command, behavior):
     if behavior == "no-kernels":
         print("==WARNING== No kernels were profiled.")
         return 0
+    if behavior.startswith("script:"):
+        return serve(options, includes, events(behavior.removeprefix("script:")))
     suffix = ".ncu-repz" if behavior == "packed" else ".ncu-rep"
     Path(options["--export"]).with_suffix(suffix).write_bytes(b"stand-in report")
     print(f"==PROF== Report: {options['--export']}{suffix}")
+    return 0
+
+
+def serve(options, includes, script):
+    launches = chosen_launches(script, options, includes)
+    if not launches:
+        print("==WARNING== No kernels were profiled.")
+        return 0
+    print(f"==PROF== Report: {write_report(options['--export'], launches)}")
     return 0
 
 

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from options import record_call, run_workload, split, words
+from script import events, write_timeline
 
 # Read off `nsys profile --help` of the real 2023.4.4.
 OLD = words("""
@@ -29,7 +30,8 @@ SCOPES = {"process-tree", "system-wide", "none"}
 VALUES = {"--sample": SCOPES, "--cpuctxsw": SCOPES,
           "--cuda-graph-trace": {"graph", "node"}, "--wait": {"primary", "all"}, "--export": {"sqlite", "none"},
           "--cuda-memory-usage": {"true", "false"}, "--force-overwrite": {"true", "false"},
-          "--discard-environment": {"true", "false"}}  # fmt: skip
+          "--discard-environment": {"true", "false"}, "--kill": {"none", "sigkill", "sigterm"},
+          "--capture-range": {"none", "cudaProfilerApi", "nvtx", "hotkey"}, "--python-backtrace": {"cuda", "none"}}  # fmt: skip
 
 
 def main():
@@ -44,6 +46,9 @@ def main():
         print("".join(f"\n\t{name}=\n\n\t   Possible values ...\n" for name in sorted(table)))
         return 0
     options, command = split(argv[1:], table, frozenset(), refuse)
+    if sum(word.startswith("--env-var") for word in argv) > 1:
+        print("The option --env-var cannot be specified more than once.")
+        return 1
     check_values(options)
     return profile(options, command, behavior)
 
@@ -67,21 +72,43 @@ def check_values(options):
 
 def profile(options, command, behavior):
     status = run_workload(command)
+    if "--duration" in options and options.get("--kill") == "sigterm":
+        status = 143
     stem = Path(options["--output"])
     if behavior == "elsewhere" or not stem.parent.is_dir():
         # The real one: "Failed to create", a random name in the temporary folder, and status 0.
         print(f"Failed to create '{stem}.nsys-rep': File exists", file=sys.stderr)
         stem = Path(tempfile.mkdtemp()) / "nsys-report-1fa2"
+    if behavior == "disk-full":
+        print("Failed to write the report: No space left on device")
+        return 1
+    print("Generating '/tmp/nsys-report-43b0.qdstrm'")
     print("[1/2] [0%    ] timeline.nsys-rep\r[1/2] [100%  ] timeline.nsys-rep\nGenerated:")
-    if behavior == "no-output":
+    if behavior in ("no-output", "no-range"):
         return status
-    report, export = stem.with_suffix(".nsys-rep"), stem.with_suffix(".sqlite")
-    report.write_bytes(b"stand-in report")
-    print(f"    {report}")
-    if behavior != "no-export":
-        write_export(export, kernels=3 if behavior == "kernels" else 0, ranges=behavior != "no-ranges")
-        print(f"    {export}")
+    for one in captures_of(options, stem):
+        report, export = (one.with_name(f"{one.name}{suffix}") for suffix in (".nsys-rep", ".sqlite"))
+        report.write_bytes(b"stand-in report")
+        print(f"    {report}")
+        if behavior != "no-export":
+            answer(export, behavior)
+            print(f"    {export}")
     return status
+
+
+def captures_of(options, stem):
+    """One capture, or with repeat one for each range, numbered behind the stem."""
+    end, _, count = options.get("--capture-range-end", "stop").partition(":")
+    if end != "repeat":
+        return [stem]
+    return [stem.with_name(f"{stem.name}.{number}") for number in range(1, int(count) + 1)]
+
+
+def answer(export, behavior):
+    if behavior.startswith("script:"):
+        write_timeline(export, events(behavior.removeprefix("script:")))
+    else:
+        write_export(export, kernels=3 if behavior == "kernels" else 0, ranges=behavior != "no-ranges")
 
 
 def write_export(path, kernels, ranges):

@@ -12,8 +12,11 @@ def record_call(path, argv):
         file.write(json.dumps(argv) + "\n")
 
 
-def split(argv, valued, flags, refuse):
-    """Return the options and the workload's command; `refuse(option)` ends the program."""
+def split(argv, valued, flags, refuse, repeated=None):
+    """Return the options and the workload's command; `refuse(option)` ends the program.
+
+    Options in `repeated` may be given again: all their values go there.
+    """
     found = {}
     rest = list(argv)
     while rest and rest[0].startswith("-"):
@@ -23,6 +26,8 @@ def split(argv, valued, flags, refuse):
         if name in valued:
             value = value if equals else rest.pop(0)
         found[name] = value
+        if name in (repeated or {}):
+            repeated[name].append(value)
     return found, rest
 
 

@@ -62,6 +62,28 @@ class KVCache:
         self.values[layer][:, :, self.length : end] = value
         return self.keys[layer][:, :, :end], self.values[layer][:, :, :end]
 
+    def owner(self, layer: int) -> int:
+        """Return the layer whose keys and values `layer` uses: its own, unless a kind of cache shares them."""
+        return layer
+
+    def borrowed(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Return the keys and values that the owner of `layer` has just extended."""
+        raise ValueError(f"layer {layer} has keys and values of its own")
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes of the positions seen so far."""
+        parts = (*self.keys, *self.values)
+        return sum(part[:, :, : self.length].numel() * part.element_size() for part in parts)
+
+    def copied(self) -> "KVCache":
+        """Return a cache of its own with the same content."""
+        copy = object.__new__(type(self))
+        copy.__dict__.update(self.__dict__)
+        for name in ("keys", "values"):
+            setattr(copy, name, [part.clone() for part in getattr(self, name)])
+        return copy
+
 
 class Linear(nn.Module):
     """A linear map whose weights are only reserved: `build_gpt` fills them."""
@@ -96,19 +118,30 @@ class Attention(nn.Module):
         """Attend from every position of `x` (batch, length, width) to itself and those before it."""
         batch, length, width = x.shape
         shape = self.shape
-        kv_width = shape.kv_heads * shape.head_width
-        query, key, value = self.qkv(x).split((width, kv_width, kv_width), dim=2)
+        query, key, value = self._projected(x, layer, cache)
         query = query.view(batch, length, shape.heads, -1).transpose(1, 2)
-        key = key.view(batch, length, shape.kv_heads, -1).transpose(1, 2)
-        value = value.view(batch, length, shape.kv_heads, -1).transpose(1, 2)
-        if cache is not None:
-            key, value = cache.extend(layer, key, value)
+        if key is None:
+            key, value = cache.borrowed(layer)
+        else:
+            key = key.view(batch, length, shape.kv_heads, -1).transpose(1, 2)
+            value = value.view(batch, length, shape.kv_heads, -1).transpose(1, 2)
+            if cache is not None:
+                key, value = cache.extend(layer, key, value)
         if shape.kv_heads < shape.heads:
             repeats = shape.heads // shape.kv_heads
             key, value = key.repeat_interleave(repeats, dim=1), value.repeat_interleave(repeats, dim=1)
         # One new position may see all: only a block of several needs the mask, and then it starts at position 0.
         y = F.scaled_dot_product_attention(query, key, value, is_causal=length > 1)
         return self.out(y.transpose(1, 2).reshape(batch, length, width))
+
+    def _projected(self, x: Tensor, layer: int, cache: KVCache | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Return queries, keys and values; only queries for a layer that borrows the others."""
+        width = self.shape.width
+        if cache is not None and cache.owner(layer) != layer:
+            bias = None if self.qkv.bias is None else self.qkv.bias[:width]
+            return F.linear(x, self.qkv.weight[:width], bias), None, None
+        kv_width = self.shape.kv_heads * self.shape.head_width
+        return self.qkv(x).split((width, kv_width, kv_width), dim=2)
 
 
 class Block(nn.Module):
@@ -151,6 +184,15 @@ class Gpt(nn.Module):
         Raises:
             ValueError: the sequence outgrows the model, or several tokens come behind others.
         """
+        x = self._layered(ids, cache)
+        with annotate.range("head"):
+            return self.head(self.norm(x[:, -1]))
+
+    def all_logits(self, ids: Tensor) -> Tensor:
+        """Return the logits after every position of `ids`: (batch, length, vocabulary). For training."""
+        return self.head(self.norm(self._layered(ids, None)))
+
+    def _layered(self, ids: Tensor, cache: KVCache | None) -> Tensor:
         seen = cache.length if cache is not None else 0
         end = seen + ids.shape[1]
         if end > self.shape.max_length:
@@ -159,12 +201,11 @@ class Gpt(nn.Module):
             raise ValueError("behind a cached prefix the model takes one token at a time")
         x = F.embedding(ids, self.tokens) + self.positions[seen:end]
         for layer, block in enumerate(self.blocks):
-            with annotate.range("layer"):
+            with annotate.range("layer", payload=layer):
                 x = block(x, layer, cache)
         if cache is not None:
             cache.length = end
-        with annotate.range("head"):
-            return self.head(self.norm(x[:, -1]))
+        return x
 
 
 def build_gpt(shape: GptShape, seed: int, device: torch.device, dtype: torch.dtype) -> Gpt:
