@@ -16,6 +16,8 @@ from nsightkit.errors import IngestError, ReportError
 
 SCHEMA_VERSION = 1
 INFO_NAME = "run.json"
+CAPTURE_NAME = "capture"
+LOG_NAME = "child.log"  # what a profiled program and its profiler said, in the folder of captures
 _T = TypeVar("_T")
 
 
@@ -39,6 +41,7 @@ class Capture:
     overhead: dict[str, Any] = field(default_factory=dict)
     # What the profiler was told that decides what its numbers mean: range, clock_control, cache_control, rank, …
     settings: dict[str, Any] = field(default_factory=dict)
+    rank: int | None = None  # among the processes of one job; None where the capture does not say
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ class Run:
     @property
     def capture_dir(self) -> Path:
         """What the profilers wrote."""
-        return self.path / "capture"
+        return self.path / CAPTURE_NAME
 
     @property
     def report_dir(self) -> Path:

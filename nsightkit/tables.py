@@ -151,6 +151,20 @@ MEMORY_OPERATIONS = _table(
     ],
 )
 
+GRAPH_LAUNCHES = _table(
+    "graph_launches",
+    "one launch of a CUDA graph that was traced as a whole; the kernels in it are not in the capture",
+    [
+        _START,
+        _DURATION,
+        *_PLACE,
+        _PROCESS,
+        _CORRELATION,
+        _column("graph_id", "int64", "CUDA graph, as the profiler numbers it"),
+        _column("graph_exec_id", "int64", "executable graph, as the profiler numbers it"),
+    ],
+)
+
 NVTX_RANGES = _table(
     "nvtx_ranges",
     "one named range or mark of the program",
@@ -277,7 +291,7 @@ COUNTER_COLUMNS = [
     _column("peak_l2_bytes_per_s", "double", "L2 roof at the clock of this launch, in ncu's hierarchical definition"),
     _column("peak_l1_bytes_per_s", "double", "L1 roof at the clock of this launch, in ncu's hierarchical definition"),
     _column("sm_throughput_pct", "double", "compute throughput: busiest unit of the SM, of its peak"),
-    _column("memory_throughput_pct", "double", "memory throughput: busiest of L1, L2 and DRAM, of its peak"),
+    _column("memory_throughput_pct", "double", "memory throughput: the busiest of the units that ncu counts for it, of its peak"),
     _column("dram_throughput_pct", "double", "DRAM throughput of its peak"),
     _column("l1_throughput_pct", "double", "L1/TEX throughput of its peak"),
     _column("l2_throughput_pct", "double", "L2 throughput of its peak"),
@@ -415,23 +429,24 @@ COUNTER_TARGETS = _table(
     ],
 )
 
+RESULTS = _table(
+    "results",
+    "one metric of one run of a workload, as the workload itself measured it",
+    [
+        _required("workload", "name", "the workload"),
+        _required("settings", "string", "its settings, as JSON"),
+        _required("status", "name", "done or failed"),
+        _column("message", "string", "why it failed"),
+        _column("metric", "name", "name of the metric, which ends in its unit; null where the run failed"),
+        _column("value", "double", "in the unit that the name of the metric ends in"),
+    ],
+)
+
 TABLES = {
     table.name: table
     for table in (
-        KERNEL_LAUNCHES,
-        CUDA_API_CALLS,
-        MEMORY_OPERATIONS,
-        NVTX_RANGES,
-        CPU_OPERATORS,
-        GPUS,
-        DIAGNOSTICS,
-        REPORTED_SUMS,
-        KERNEL_COUNTERS,
-        METRIC_VALUES,
-        RULE_RESULTS,
-        KERNEL_SUMS,
-        KERNEL_SUCCESSIONS,
-        COUNTER_MEANS,
-        COUNTER_TARGETS,
+        KERNEL_LAUNCHES, CUDA_API_CALLS, MEMORY_OPERATIONS, GRAPH_LAUNCHES, NVTX_RANGES, CPU_OPERATORS, GPUS, DIAGNOSTICS,
+        REPORTED_SUMS, KERNEL_COUNTERS, METRIC_VALUES, RULE_RESULTS, KERNEL_SUMS, KERNEL_SUCCESSIONS,
+        COUNTER_MEANS, COUNTER_TARGETS, RESULTS,
     )
-}
+}  # fmt: skip

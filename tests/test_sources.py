@@ -9,6 +9,7 @@ import pytest
 
 from builders.ncu import speed_of_light_csv
 from nsightkit.ingest import find_sources
+from nsightkit.run import Run, RunInfo
 
 TRACE = {"traceEvents": [{"ph": "X", "cat": "cpu_op", "name": "aten::mm", "ts": 1, "dur": 2, "pid": 1, "tid": 1}]}
 
@@ -43,6 +44,7 @@ def test_ncu_csvs_of_one_folder_are_one_capture(tmp_path):
 def test_what_is_no_capture_is_listed_when_found_and_an_error_when_named(tmp_path):
     note = tmp_path / "notes.txt"
     note.write_text("remember the milk")
+    speed_of_light_csv(tmp_path / "page.csv")
     _, failures = found(tmp_path)
     assert [(f.path, f.named, f.is_capture) for f in failures] == [(note, False, False)]
     _, failures = found(note)
@@ -75,10 +77,39 @@ def test_a_bad_input_does_not_cost_a_good_one(tmp_path):
     assert [f.path.name for f in failures] == ["missing.csv"]
 
 
+def test_a_link_is_its_target_and_a_copy_is_read_once(tmp_path):
+    trace = tmp_path / "a.json"
+    trace.write_text(json.dumps(TRACE))
+    (tmp_path / "b.json").symlink_to(trace)
+    (tmp_path / "c.json").write_text(json.dumps(TRACE))
+    sources, failures = find_sources([tmp_path, trace])
+    assert [[path.name for path in source.paths] for source in sources] == [["a.json"]]
+    assert [(f.path.name, f.reason) for f in failures] == [("c.json", "a copy of a.json, which is read")]
+
+
+def test_a_folder_of_runs_is_answered_with_a_run(tmp_path):
+    for name in ("monday", "tuesday"):
+        Run(tmp_path / name).write_info(RunInfo())
+    sources, failures = find_sources([tmp_path])
+    assert sources == []
+    assert "a folder of 2 runs and no capture; name one of them, such as" in failures[0].reason
+    assert failures[0].reason.endswith("tuesday")
+
+
+def test_an_empty_folder_says_so(tmp_path):
+    assert find_sources([tmp_path])[1][0].reason == f"{tmp_path}: no capture in this folder"
+
+
+def test_our_own_logs_are_no_captures(tmp_path):
+    (tmp_path / "child.log").write_text("==PROF== Connected\n==ERROR== no\n")
+    _, failures = find_sources([tmp_path])
+    assert [f.path for f in failures] == [tmp_path]
+
+
 def test_names_of_captures_are_unique(tmp_path):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
-        (tmp_path / folder / "trace.json").write_text(json.dumps(TRACE))
+        (tmp_path / folder / "trace.json").write_text(json.dumps({**TRACE, "name": folder}))
     sources, _ = found(tmp_path)
     assert sorted(sources) == ["trace", "trace-2"]
 

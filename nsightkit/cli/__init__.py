@@ -5,6 +5,7 @@ prints, and this file the one boundary that turns our errors into a line on stde
 """
 
 import importlib
+import sys
 from typing import Any
 
 import click
@@ -13,7 +14,32 @@ from nsightkit import __version__
 from nsightkit.errors import NsightkitError
 
 # The order of the pipeline is the order of the help page.
-COMMANDS = ("profile", "ingest", "info", "top", "ranges", "timeline", "classify", "roofline", "render", "export", "compare", "gate", "baseline", "model", "gpus", "ceilings")
+COMMANDS = (
+    "doctor",
+    "selfcheck",
+    "profile",
+    "deepen",
+    "ingest",
+    "info",
+    "top",
+    "ranges",
+    "timeline",
+    "classify",
+    "roofline",
+    "verdict",
+    "advice",
+    "whatif",
+    "render",
+    "export",
+    "compare",
+    "gate",
+    "baseline",
+    "model",
+    "sweep",
+    "study",
+    "gpus",
+    "ceilings",
+)
 
 
 class Boundary(click.Group):
@@ -46,13 +72,20 @@ class Boundary(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; an expected error becomes a message and exit code 1."""
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            # What is still in the buffer would fail only after the last chance to say so.
+            sys.stdout.flush()
+            return result
         except NsightkitError as error:
             click.ClickException(f"{error}\nsee docs/errors.md#{error.slug}").show()
             raise click.exceptions.Exit(error.exit_code) from None
         except BrokenPipeError:
             # The reader of our output has seen enough (`| head`).
             raise click.exceptions.Exit(0) from None
+        except OSError as error:
+            if error.filename is not None:
+                raise
+            raise click.ClickException(f"cannot write the output: {error.strerror}") from None
 
 
 @click.group(cls=Boundary, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -10,13 +10,16 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 from nsightkit.report import format as fmt
 
 Row = dict[str, Any]
+# A name keeps so many characters to a line on a narrow terminal; columns are this far apart.
+_TEXT_WIDTH = 24
+_GAP = 3
 FORMATS = ("table", "markdown", "csv", "json", "parquet")
 
 
@@ -91,17 +94,38 @@ def _rich_table(fields: Sequence[Field], cells: Sequence[Sequence[str]], caption
     from rich.table import Table
     from rich.text import Text
 
+    console = Console(highlight=False)
+    kept = _fitting(fields, cells, console.width)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, title=None)
-    for field in fields:
+    for field, *column in list(zip(fields, *cells, strict=True))[:kept]:
         numeric = field.unit != "text"
         no_wrap = numeric or not field.wraps
-        table.add_column(field.header, justify="right" if numeric else "left", no_wrap=no_wrap, overflow="fold")
+        justify: Literal["right", "left"] = "right" if numeric else "left"
+        least = _least_width(field, column, console.width)
+        table.add_column(field.header, justify=justify, no_wrap=no_wrap, overflow="fold", min_width=least)
     for row in cells:
-        table.add_row(*map(Text, row))
-    console = Console(highlight=False)
+        table.add_row(*map(Text, row[:kept]))
     if caption:
         console.print(Text(fmt.printable(caption)))
     console.print(table)
+    if kept < len(fields):
+        left_out = ", ".join(field.header for field in fields[kept:])
+        note(f"too narrow for: {left_out} (a wider terminal shows them, --format csv has everything)")
+
+
+def _fitting(fields: Sequence[Field], cells: Sequence[Sequence[str]], width: int) -> int:
+    """Return how many columns, from the left, fit into `width` without cutting a number or squeezing a name."""
+    used = -_GAP
+    for kept, (field, *column) in enumerate(zip(fields, *cells, strict=True)):
+        used += _GAP + _least_width(field, column, width)
+        if used > width:
+            return max(kept, 2)
+    return len(fields)
+
+
+def _least_width(field: Field, column: Sequence[str], width: int) -> int:
+    longest = max(map(len, (field.header, *column)))
+    return min(longest, _TEXT_WIDTH, width // 3) if field.unit == "text" else longest
 
 
 def _markdown(fields: Sequence[Field], rows: Sequence[Row], caption: str) -> None:

@@ -6,6 +6,7 @@ Nothing is written; captures are read straight from their files.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -161,7 +162,11 @@ def _open_run(run: Run, dataset: Dataset) -> RunInfo | None:
 
 
 def _renamed(info: RunInfo, prefix: str) -> RunInfo | None:
-    return replace(info, captures=tuple(replace(c, capture_id=prefix + c.capture_id) for c in info.captures))
+    captures = (
+        replace(c, capture_id=prefix + c.capture_id, rank=info.rank if c.rank is None else c.rank)
+        for c in info.captures
+    )
+    return replace(info, captures=tuple(captures))
 
 
 def _read_source(source: Source, wanted: Wanted, dataset: Dataset) -> RunInfo | None:
@@ -184,7 +189,24 @@ def capture_of(source: Source, data: CaptureData) -> Capture:
         source=", ".join(path.name for path in source.paths),
         scope=data.scope,
         notes=data.notes,
+        rank=rank_in(source.paths[0].name) if data.rank is None else data.rank,
     )
+
+
+# What '-o run-rank%q{RANK}' makes of a file name. The number that nsys adds of itself (report1) says nothing, and a
+# local rank starts at 0 again on each host.
+_RANK = re.compile(r"(?<![a-z])rank[-_.=]?(\d{1,9})(?!\d)", re.IGNORECASE)
+_LOCAL = re.compile(r"local[-_.]?rank[-_.=]?\d+", re.IGNORECASE)
+
+
+def rank_in(file_name: str) -> int | None:
+    """Return the rank that a file name states, None where it states none or several.
+
+    >>> rank_in("train-rank3.sqlite"), rank_in("report3.sqlite"), rank_in("local_rank0.sqlite")
+    (3, None, None)
+    """
+    found = {int(number) for number in _RANK.findall(_LOCAL.sub("", file_name))}
+    return found.pop() if len(found) == 1 else None
 
 
 def merge_infos(infos: Sequence[RunInfo]) -> RunInfo:

@@ -18,6 +18,7 @@ from nsightkit.ingest.nsys_tables import (
     api_recipes,
     copy_recipes,
     fill_recipes,
+    graph_recipes,
     kernel_recipes,
     together,
 )
@@ -65,6 +66,7 @@ def _large_tables(export: Export, wanted: Wanted) -> dict[str, Iterable[pa.Recor
         stream("cuda_api_calls", nsys.RUNTIME, api_recipes),
         stream("memory_operations", nsys.MEMCPY, copy_recipes),
         stream("memory_operations", nsys.MEMSET, fill_recipes),
+        stream("graph_launches", nsys.GRAPH_TRACE, graph_recipes),
     ]
     if wants(wanted, "nvtx_ranges") and export.has_rows(nsys.NVTX):
         parts.append(range_stream(export, wanted_columns(wanted, "nvtx_ranges")))

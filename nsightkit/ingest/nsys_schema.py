@@ -50,6 +50,13 @@ KERNEL_COLUMNS = {
 }  # fmt: skip
 API_COLUMNS = {"thread_id": "globalTid", "correlation_id": "correlationId", "return_value": "returnValue"}
 MEMORY_COLUMNS = {**_WORK, "moved_bytes": "bytes"}
+GRAPH_COLUMNS = {
+    **_PLACE,
+    "process_id": "globalPid",
+    "correlation_id": "correlationId",
+    "graph_id": "graphId",
+    "graph_exec_id": "graphExecId",
+}
 NVTX_COLUMNS = {"thread_id": "globalTid", "end_thread_id": "endGlobalTid", "category": "category", "color": "color"}
 
 NVTX_DOMAIN = 75

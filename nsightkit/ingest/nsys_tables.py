@@ -230,6 +230,11 @@ def fill_recipes(present: frozenset[str]) -> dict[str, Recipe]:
     }
 
 
+def graph_recipes(present: frozenset[str]) -> dict[str, Recipe]:
+    """Return how `graph_launches` is made."""
+    return {**TIMES, **plain_recipes("graph_launches", nsys.GRAPH_COLUMNS)}
+
+
 @dataclass(frozen=True)
 class Stream:
     """One large table of an export and what it becomes: `ours` from `theirs`, for the columns `only`."""

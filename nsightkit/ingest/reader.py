@@ -25,7 +25,8 @@ class CaptureData:
 
     `tables` holds plain columns (lists or numpy arrays) for small tables, so that no Arrow is imported for them, and
     streams of record batches for large ones, to be read once. `facts` has keys of `RunInfo` (gpu_name,
-    compute_capability, driver_version, …). `notes` say what a reader must know before trusting a number.
+    compute_capability, driver_version, …). `notes` say what a reader must know before trusting a number. `rank` is that
+    of the process among those of its job, where the capture states it.
     """
 
     backend: str
@@ -34,6 +35,7 @@ class CaptureData:
     scope: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    rank: int | None = None
 
 
 class Reader(Protocol):

@@ -5,6 +5,7 @@ and `Failure` values for what cannot be one. A file's content decides, never its
 """
 
 import gzip
+import hashlib
 import importlib
 import re
 import zlib
@@ -15,7 +16,7 @@ from typing import cast
 
 from nsightkit.errors import IngestError, NsightkitError
 from nsightkit.ingest.reader import CaptureData, Reader, Wanted
-from nsightkit.run import is_run
+from nsightkit.run import CAPTURE_NAME, LOG_NAME, is_run
 
 # In the order in which they are asked; the first that recognizes a file reads it.
 READERS = ("ncu_report", "nsys_sqlite", "nsys_parquet", "nsys_report", "torch_trace", "nsys_stats", "ncu_csv")
@@ -58,7 +59,10 @@ def find_sources(paths: Sequence[Path]) -> tuple[list[Source], list[Failure]]:
     found: list[tuple[str, Path, bool]] = []
     for path in paths:
         try:
-            found += [(reader, file, file == path) for reader, file in _captures_in(path, failures)]
+            captures = [(reader, file, file == path) for reader, file in _captures_in(path, failures)]
+            if not captures:
+                raise IngestError(f"{path}: {_why_nothing(path)}", slug="not-a-capture")
+            found += captures
         except NsightkitError as error:
             failures.append(Failure(path, str(error), error.slug, named=True))
     return _grouped(_without_twins(found, failures)), failures
@@ -67,14 +71,34 @@ def find_sources(paths: Sequence[Path]) -> tuple[list[Source], list[Failure]]:
 def _without_twins(
     found: Sequence[tuple[str, Path, bool]], failures: list[Failure]
 ) -> Iterator[tuple[str, Path, bool]]:
-    """Yield `found` without reports whose export lies beside them: counting both would double every launch."""
+    """Yield `found` without second ways to the same launches: counting both would double every number."""
     exports = {_stem(path) for reader, path, _ in found if reader in ("nsys_sqlite", "nsys_parquet")}
+    copies = _copies([path for reader, path, _ in found if reader != "ncu_csv"])
     for reader, path, named in found:
         if reader == "nsys_report" and not named and _stem(path) in exports:
             reason = "its export lies beside it and is read instead"
-            failures.append(Failure(path, reason, "not-a-capture", named=False, is_capture=False))
+        elif path in copies:
+            reason = f"a copy of {copies[path].name}, which is read"
         else:
             yield reader, path, named
+            continue
+        failures.append(Failure(path, reason, "not-a-capture", named=False, is_capture=False))
+
+
+def _copies(paths: Sequence[Path]) -> dict[Path, Path]:
+    """Return file -> the earlier of `paths` with the same content; a link is its target, which is no copy of itself."""
+    by_size: dict[int, list[Path]] = {}
+    for path in paths:
+        if path.is_file():
+            by_size.setdefault(path.stat().st_size, []).append(path)
+    copies: dict[Path, Path] = {}
+    first: dict[bytes, Path] = {}
+    for path in (p for group in by_size.values() if len({g.resolve() for g in group}) > 1 for p in group):
+        with path.open("rb") as file:
+            original = first.setdefault(hashlib.file_digest(file, "blake2b").digest(), path)
+        if original.resolve() != path.resolve():
+            copies[path] = original
+    return copies
 
 
 def _captures_in(path: Path, failures: list[Failure]) -> Iterator[tuple[str, Path]]:
@@ -110,7 +134,13 @@ def _entries(folder: Path) -> list[Path]:
         paths = sorted(folder.iterdir())
     except OSError as error:
         raise IngestError(f"{folder}: cannot be read ({error.strerror})", slug="cannot-read") from None
-    return [p for p in paths if not p.name.startswith(".") and not is_run(p) and not (p.is_symlink() and p.is_dir())]
+    return [p for p in paths if not _is_passed_over(p)]
+
+
+def _is_passed_over(path: Path) -> bool:
+    # The log of a profiled program may look like anything, also like ncu's own output.
+    ours = path.name == LOG_NAME or is_run(path) or (path.suffix == ".log" and path.parent.name == CAPTURE_NAME)
+    return ours or path.name.startswith(".") or (path.is_symlink() and path.is_dir())
 
 
 def reader_for(path: Path) -> str | None:
@@ -150,6 +180,13 @@ def _why_no_capture(path: Path) -> str:
     )
 
 
+def _why_nothing(folder: Path) -> str:
+    runs = sorted(path.name for path in folder.iterdir() if is_run(path))
+    if not runs:
+        return "no capture in this folder"
+    return f"a folder of {len(runs)} runs and no capture; name one of them, such as {folder / runs[-1]}"
+
+
 def _stem(path: Path) -> Path:
     # nsys names the folders that it exports into NAME_pqtdir and NAME_arwdir.
     return path.with_name(re.sub(r"_(pqt|arw)dir$", "", path.stem))
@@ -160,7 +197,9 @@ def _grouped(found: Iterable[tuple[str, Path, bool]]) -> list[Source]:
     for reader, path, named in found:
         # A kernel's ncu CSVs, one a section, lie in one folder.
         key = (reader, path.parent.resolve() if reader == "ncu_csv" else path.resolve())
-        if (path, named) not in (group := groups.setdefault(key, [])):
+        group = groups.setdefault(key, [])
+        # A link and its target, or a file that is named and lies in a named folder, are one file.
+        if path.resolve() not in [other.resolve() for other, _ in group]:
             group.append((path, named))
     taken: set[str] = set()
     return [_source(reader, group, taken) for (reader, _), group in groups.items()]

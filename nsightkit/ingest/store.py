@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nsightkit import parquet
-from nsightkit.errors import IngestError, NsightkitError, ReportError
+from nsightkit.errors import NsightkitError, ReportError
 from nsightkit.ingest.dataset import capture_of, merge_infos
 from nsightkit.ingest.reader import Wanted
 from nsightkit.ingest.sources import Failure, Source, find_sources
@@ -40,15 +40,12 @@ def ingest_paths(
     """Ingest every capture in `paths` into `run`; return its description and what failed.
 
     Raises:
-        IngestError: there is no capture in `paths` at all.
         ReportError: the run directory cannot be written.
     """
     options = options or IngestOptions()
     sources, failures = find_sources(paths)
     info = RunInfo(name=run.path.name, tokens=options.tokens)
     info, more = ingest_sources(sources, run, info, options)
-    if not info.captures and not any(failure.named or failure.is_capture for failure in [*failures, *more]):
-        raise IngestError(f"{paths[0]}: no capture in this folder", slug="not-a-capture")
     return info, [*failures, *more]
 
 
@@ -113,7 +110,8 @@ def _ingest_one(source: Source, run: Run, wanted: Wanted) -> RunInfo:
             counts[name] = parquet.write_table(path, TABLES[name], rows, provenance)
     except OSError as error:
         _remove(written)
-        raise ReportError(f"cannot write {run.path}: {error.strerror}", slug="cannot-write") from None
+        message = f"cannot write {run.path}: {error.strerror}; name another folder with -o"
+        raise ReportError(message, slug="cannot-write") from None
     except NsightkitError:
         _remove(written)
         raise

@@ -68,6 +68,7 @@ def read(paths: tuple[Path, ...], wanted: Wanted) -> CaptureData:
         scope=_scope(trace, events),
         facts=_facts(trace, events, tables["gpus"]),
         notes=tuple(events.notes()),
+        rank=_rank(trace),
     )
 
 
@@ -360,6 +361,11 @@ def _version(trace: Mapping[str, Any]) -> str | None:
 def _cuda_version(number: int | None) -> str | None:
     # Source: CUDA_VERSION is 1000 × major + 10 × minor.
     return f"{number // 1000}.{number % 1000 // 10}" if number else None
+
+
+def _rank(trace: Mapping[str, Any]) -> int | None:
+    ranks = trace.get("distributedInfo")
+    return _int(ranks.get("rank")) if isinstance(ranks, dict) else None
 
 
 def _scope(trace: Mapping[str, Any], events: _Events) -> str:
