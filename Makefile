@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint bench docs docs-check wheel test-browser clean setup
+.PHONY: demo test lint bench docs docs-check wheel test-browser gpu-check clean setup
 
 setup: $(STAMP)
 
@@ -45,6 +45,10 @@ test-browser: $(STAMP)
 	  apt-get -qq update && apt-get -qq install -y chromium >/dev/null; \
 	else echo "chromium is missing; as root: apt-get install chromium"; exit 1; fi
 	$(BIN)/pytest tests/browser
+
+# For the day a GPU is there: checks filters, joins and verdicts against kernels of known work. Unverified until then.
+gpu-check: $(STAMP)
+	$(BIN)/nsightkit selfcheck --gpu
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

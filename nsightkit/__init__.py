@@ -16,6 +16,7 @@ _PUBLIC = {
     "find_sources": "nsightkit.ingest",
     "analyze_tables": "nsightkit.analysis",
     "classify_kernels": "nsightkit.analysis.classification",
+    "roofline_points": "nsightkit.rooflines",
     "describe_kernel": "nsightkit.analysis.kernel_names",
     "render_report": "nsightkit.report",
     "NsightkitError": "nsightkit.errors",

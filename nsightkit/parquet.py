@@ -240,7 +240,8 @@ def read_table(table: Table, paths: Sequence[Path], columns: Sequence[str] | Non
     for path in paths:
         try:
             with pq.ParquetFile(path) as file:
-                present = [n for n in schema.names if n in file.schema_arrow.names]
+                stored = set(file.schema_arrow.names)  # each look at schema_arrow reads the schema anew
+                present = [n for n in schema.names if n in stored]
                 parts.append(conform(table, file.read(columns=present), columns))
         except (OSError, ValueError) as error:
             reason = str(error).splitlines()[0]

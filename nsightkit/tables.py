@@ -136,9 +136,7 @@ MEMORY_OPERATIONS = _table(
     "memory_operations",
     "one copy or fill on the GPU",
     [
-        _required(
-            "operation", "name", "what was done, in nsys's words, as [CUDA memcpy Host-to-Device]"
-        ),
+        _required("operation", "name", "what was done, in nsys's words, as [CUDA memcpy Host-to-Device]"),
         _START,
         _DURATION,
         _column("moved_bytes", "int64", "bytes copied or filled"),
@@ -170,9 +168,7 @@ NVTX_RANGES = _table(
     "one named range or mark of the program",
     [
         _column("name", "name", "text of the range; null where a range has none"),
-        _column(
-            "domain", "name", "NVTX domain; torch.profiler for its annotations; null for the default domain"
-        ),
+        _column("domain", "name", "NVTX domain; torch.profiler for its annotations; null for the default domain"),
         _required("kind", "name", "push_pop, start_end, mark or user_annotation"),
         _START,
         _DURATION,
@@ -291,7 +287,11 @@ COUNTER_COLUMNS = [
     _column("peak_l2_bytes_per_s", "double", "L2 roof at the clock of this launch, in ncu's hierarchical definition"),
     _column("peak_l1_bytes_per_s", "double", "L1 roof at the clock of this launch, in ncu's hierarchical definition"),
     _column("sm_throughput_pct", "double", "compute throughput: busiest unit of the SM, of its peak"),
-    _column("memory_throughput_pct", "double", "memory throughput: the busiest of the units that ncu counts for it, of its peak"),
+    _column(
+        "memory_throughput_pct",
+        "double",
+        "memory throughput: the busiest of the units that ncu counts for it, of its peak",
+    ),
     _column("dram_throughput_pct", "double", "DRAM throughput of its peak"),
     _column("l1_throughput_pct", "double", "L1/TEX throughput of its peak"),
     _column("l2_throughput_pct", "double", "L2 throughput of its peak"),
@@ -429,24 +429,15 @@ COUNTER_TARGETS = _table(
     ],
 )
 
-RESULTS = _table(
-    "results",
-    "one metric of one run of a workload, as the workload itself measured it",
-    [
-        _required("workload", "name", "the workload"),
-        _required("settings", "string", "its settings, as JSON"),
-        _required("status", "name", "done or failed"),
-        _column("message", "string", "why it failed"),
-        _column("metric", "name", "name of the metric, which ends in its unit; null where the run failed"),
-        _column("value", "double", "in the unit that the name of the metric ends in"),
-    ],
-)
+RESULTS = _table("results", "one metric of one run of a workload, as the workload itself measured it", [
+    _required("workload", "name", "the workload"), _required("settings", "string", "its settings, as JSON"),
+    _required("status", "name", "done or failed"), _column("message", "string", "why it failed"),
+    _column("metric", "name", "name of the metric, which ends in its unit; null where the run failed"),
+    _column("value", "double", "in the unit that the name of the metric ends in"),
+])  # fmt: skip
 
-TABLES = {
-    table.name: table
-    for table in (
-        KERNEL_LAUNCHES, CUDA_API_CALLS, MEMORY_OPERATIONS, GRAPH_LAUNCHES, NVTX_RANGES, CPU_OPERATORS, GPUS, DIAGNOSTICS,
-        REPORTED_SUMS, KERNEL_COUNTERS, METRIC_VALUES, RULE_RESULTS, KERNEL_SUMS, KERNEL_SUCCESSIONS,
-        COUNTER_MEANS, COUNTER_TARGETS, RESULTS,
-    )
-}  # fmt: skip
+TABLES = {table.name: table for table in (
+    KERNEL_LAUNCHES, CUDA_API_CALLS, MEMORY_OPERATIONS, GRAPH_LAUNCHES, NVTX_RANGES, CPU_OPERATORS, GPUS, DIAGNOSTICS,
+    REPORTED_SUMS, KERNEL_COUNTERS, METRIC_VALUES, RULE_RESULTS, KERNEL_SUMS, KERNEL_SUCCESSIONS,
+    COUNTER_MEANS, COUNTER_TARGETS, RESULTS,
+)}  # fmt: skip

@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "analysis": {"errors", "tables", "gpus", "metrics"},
     "report": {"errors", "analysis", "tables", "run", "resources"},
     "loading": {"errors", "ingest", "run", "tables"},
+    "rooflines": {"errors", "ingest", "analysis"},
     "__main__": {"cli"},
 }
 

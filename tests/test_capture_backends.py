@@ -251,6 +251,7 @@ class TestEither:
             capture(tool, request)
         assert caught.value.slug == "capture-timeout"
         assert "going" in request.log_path.read_text()
+        assert ("ncu --clock-control reset" in str(caught.value)) == (tool == "ncu")
 
     def test_folder_that_cannot_be_written(self, tmp_path, bin_dir, tool):
         install(bin_dir, tool, VERSIONS[tool][0])

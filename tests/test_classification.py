@@ -284,10 +284,12 @@ def test_latency_needs_both_sides_low():
     assert verdict("roofline", roofline_row(20.0, 60.0, dram_bytes=4e8, fp32_flop=1e7)).bound == "MEMORY"
 
 
-def test_latency_is_not_ruled_out_where_throughputs_are_missing_and_that_is_said():
-    result = verdict("roofline", roofline_row(None, None, dram_bytes=1e7, fp32_flop=1e7))
-    assert result.bound == "MEMORY"
-    assert "throughputs were not collected: latency is not ruled out" in result.flags
+def test_without_throughputs_only_a_kernel_near_its_roof_gets_a_bound():
+    far = verdict("roofline", roofline_row(None, None, dram_bytes=1e7, fp32_flop=1e7))
+    assert (far.bound, far.missing) == ("UNKNOWN", ("sm_throughput_pct", "memory_throughput_pct"))
+    assert "far from its roof" in far.flags[-1]
+    near = verdict("roofline", roofline_row(None, None, dram_bytes=8e8, fp32_flop=1e7))
+    assert near.bound == "MEMORY"
 
 
 def test_a_kernel_near_its_tensor_roof_is_no_latency_though_the_throughput_reads_half():

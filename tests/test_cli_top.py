@@ -11,8 +11,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from builders.nsys import BUSY, Capture, Kernel, write_sqlite
+from nsightkit.analysis import work_groups
 from nsightkit.analysis.results import KernelSummary
-from nsightkit.cli import cli
+from nsightkit.cli import cli, work_listing
 
 
 def top(*arguments: object) -> Result:
@@ -54,7 +55,7 @@ def test_limit_and_the_share_that_is_hidden(busy: Path) -> None:
     [
         ("api", "cudaLaunchKernel", 3, 140),
         ("memory", "[CUDA memcpy Host-to-Device]", 2, 70),
-        ("range", "decode", 1, 3300),
+        ("nvtx", "decode", 1, 3300),
     ],
 )
 def test_other_lists(busy: Path, by: str, name: str, count: int, total: int) -> None:
@@ -64,7 +65,7 @@ def test_other_lists(busy: Path, by: str, name: str, count: int, total: int) -> 
 
 def test_memory_says_the_bytes_and_ranges_their_domain(busy: Path) -> None:
     assert rows(busy, "--by", "memory")[0]["total_bytes"] == 4000
-    names = {row["name"] for row in rows(busy, "--by", "range")}
+    names = {row["name"] for row in rows(busy, "--by", "nvtx")}
     assert names == {"decode", "step", "work:inner", "request", "still open"}
 
 
@@ -157,3 +158,63 @@ def test_profiled_launches_of_ncu_are_no_timeline(shared_data: Path) -> None:
     without = top(shared_data / "ncu-rep" / "gh200-silu-basic.ncu-rep", "--format", "json")
     assert (without.exit_code, without.stdout) == (0, "[]\n")
     assert "the profiled launches have no durations" in without.stderr
+
+
+def test_gpu_time_by_range_and_kernel(busy: Path) -> None:
+    found = rows(busy, "--by", "range,kernel", "--tokens", 10)
+    gemm, copies = "void gemm<float>(int)", "copy<a|b>(char*)"
+    inside = {(r["range"], r["kernel"]): (r["gpu_ns"], r["operation_count"]) for r in found if r["range"] != "(no range)"}
+    assert inside == {
+        ("work:inner", gemm): (600, 1), ("step", gemm): (500, 1), ("still open", gemm): (400, 1),
+        ("still open", copies): (20, 2),
+    }  # fmt: skip
+    assert sum(row["gpu_ns"] for row in found if row["range"] == "(no range)") == 81
+    assert found[0]["per_token_ns"] == 60.0
+
+
+def test_what_no_range_launched_is_always_told(busy: Path) -> None:
+    for by in ("range", "phase,family", "stream", "device", "rank"):
+        result = top(busy, "--by", by, "--format", "json")
+        assert result.exit_code == 0, result.output
+        assert "launched outside every range: " in result.stderr
+        assert sum(row["gpu_ns"] for row in json.loads(result.stdout)) == 1601
+
+
+def test_only_what_belongs_to_a_range(busy: Path) -> None:
+    kernels = rows(busy, "--in", "step")
+    assert [(row["kernel_name"], row["launch_count"], row["total_ns"]) for row in kernels] == [
+        ("void gemm<float>(int)", 3, 1500)
+    ]
+    calls = rows(busy, "--by", "api", "--in", "step")
+    assert [(row["name"], row["instance_count"]) for row in calls] == [("cudaLaunchKernel", 3)]
+    assert {row["name"] for row in rows(busy, "--by", "nvtx", "--in", "step")} == {"step", "work:inner", "still open"}
+    result = top(busy, "--by", "family", "--in", "step")
+    assert "inside step" in result.stdout
+    assert "launched inside step: 93.7 % of 1.60 µs GPU time" in result.stderr
+
+
+def test_a_range_that_is_not_there_is_refused_with_those_that_are(busy: Path) -> None:
+    for by in ("kernel", "range", "api"):
+        result = top(busy, "--by", by, "--in", "nowhere")
+        assert result.exit_code == 1
+        assert "no range matches 'nowhere': there are 'step', 'decode'" in result.stderr
+
+
+def test_an_unknown_key_is_wrong_usage(busy: Path) -> None:
+    for by in ("layer", "range,range", "range,api", ""):
+        result = top(busy, "--by", by)
+        assert result.exit_code == 2
+        assert "keys joined by commas out of phase, range" in " ".join(result.stderr.split())
+
+
+def test_the_keys_are_those_of_the_analysis() -> None:
+    assert set(work_listing.KEYS) == {*work_groups.KEYS, "rank"}
+
+
+def test_ranks_are_told_apart_and_an_unknown_one_is_named(tmp_path: Path) -> None:
+    for name in ("run-rank0", "run-rank1", "report1"):
+        write_sqlite(tmp_path / f"{name}.sqlite", BUSY)
+    result = top(tmp_path, "--by", "rank", "--format", "json")
+    times = {row["rank"]: row["gpu_ns"] for row in json.loads(result.stdout)}
+    assert times == {"0": 1601, "1": 1601, "(no rank)": 1601}
+    assert "no rank is known for report1.sqlite" in result.stderr

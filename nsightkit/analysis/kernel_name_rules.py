@@ -17,6 +17,8 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+|[A-Z]")
 _LONGEST_PHRASE = 3  # words
 _READ_WORDS = 24  # of a head; a longer one is no programmer's
 Groups = dict[str, str | None]
+# re keeps only the last 512 patterns, and a process that reads few names needs few of them.
+_compiled = cache(re.compile)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +27,13 @@ class LibraryRule:
 
     name: str
     where: str  # head or name
-    pattern: re.Pattern[str]
+    expression: str
     example: str
+
+    @property
+    def pattern(self) -> re.Pattern[str]:
+        """The expression, compiled when a name first gets as far as this rule."""
+        return _compiled(self.expression)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +45,14 @@ class OperationRule:
     operation: str
     details: tuple[str, ...]
     where: str  # head or name
-    pattern: re.Pattern[str] | None
+    expression: str | None
     words: tuple[str, ...]
     example: str
+
+    @property
+    def pattern(self) -> re.Pattern[str] | None:
+        """The expression, compiled when a name first gets as far as this rule."""
+        return None if self.expression is None else _compiled(self.expression)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +81,7 @@ def rule_book() -> RuleBook:
         libraries["without_mark"],
         tuple(_library(entry) for entry in libraries["library"]),
         rules,
-        tuple(rule for rule in rules if rule.pattern),
+        tuple(rule for rule in rules if rule.expression is not None),
         phrases,
     )
 
@@ -81,7 +93,8 @@ def find_operation(normal: str, head: str) -> tuple[OperationRule | None, Groups
     for rule in book.patterns:
         if by_words is not None and rule.rank > by_words:
             break
-        found = rule.pattern.search(head if rule.where == "head" else normal) if rule.pattern else None
+        pattern = rule.pattern
+        found = pattern.search(head if rule.where == "head" else normal) if pattern else None
         if found:
             return rule, found.groupdict()
     return (None if by_words is None else book.operations[by_words]), {}
@@ -109,7 +122,7 @@ def head_phrases(head: str) -> Iterator[str]:
 
 
 def _library(entry: dict[str, Any]) -> LibraryRule:
-    return LibraryRule(entry["name"], entry["where"], re.compile(entry["pattern"]), entry["example"])
+    return LibraryRule(entry["name"], entry["where"], entry["pattern"], entry["example"])
 
 
 def _operation(rank: int, entry: dict[str, Any]) -> OperationRule:
@@ -119,7 +132,7 @@ def _operation(rank: int, entry: dict[str, Any]) -> OperationRule:
         entry["operation"],
         tuple(entry.get("details", ())),
         entry["where"],
-        re.compile(entry["pattern"]) if "pattern" in entry else None,
+        entry.get("pattern"),
         tuple(entry.get("words", ())),
         entry["example"],
     )

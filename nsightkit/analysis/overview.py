@@ -7,7 +7,7 @@ its part empty; only the columns that are needed are asked for.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nsightkit.analysis.classification import DEFAULT_MARGIN, DEFAULT_RULE, classify_kernels
@@ -43,13 +43,14 @@ class AnalysisOptions:
     """How to analyze.
 
     `rule`, `margin` (points) and `gpu` (a key of gpus.toml) are those of `classify_kernels`; `tokens` is how many
-    tokens the captured work produced, None where that is not known.
+    tokens the captured work produced, `tracing_ratio` is traced by untraced wall time; None where that is not known.
     """
 
     rule: str = DEFAULT_RULE
     margin: float = DEFAULT_MARGIN
     tokens: int | None = None
     gpu: str | None = None
+    tracing_ratio: float | None = None
 
 
 def analyze_tables(tables: Tables, options: AnalysisOptions | None = None) -> Analysis:
@@ -63,7 +64,7 @@ def analyze_tables(tables: Tables, options: AnalysisOptions | None = None) -> An
     counted = tables.rows("kernel_counters") if tables.has("kernel_counters") else []
     kernels = classify_kernels(counted, options.rule, options.margin, options.gpu)
     span, busy, notes = _gpu_time(tables)
-    return Analysis(
+    analysis = Analysis(
         top_kernels=tuple(_top_kernels(tables, options.tokens)),
         top_operators=tuple(_top_operators(tables, options.tokens)),
         api_calls=tuple(_api_calls(tables)),
@@ -78,6 +79,9 @@ def analyze_tables(tables: Tables, options: AnalysisOptions | None = None) -> An
         busy_ns=busy,
         notes=notes,
     )
+    from nsightkit.analysis.story import tell
+
+    return replace(analysis, story=tell(tables, analysis, counted, options.tracing_ratio))
 
 
 def _top_kernels(tables: Tables, tokens: int | None) -> list[KernelSummary]:
@@ -157,7 +161,16 @@ def _gpu_time(tables: Tables) -> tuple[int | None, int | None, tuple[str, ...]]:
 
 
 def _distinct(table: pa.Table, column: str) -> set[Any]:
-    return set(table[column].unique().to_pylist())
+    import numpy as np
+
+    from nsightkit.analysis.arrays import ints, words
+
+    # Arrow's own `unique` imports pyarrow.compute, which costs more than all else of a small report.
+    if column == "capture_id":
+        codes, names = words(table, column)
+        texts = names.to_pylist()
+        return {texts[code] for code in np.unique(codes).tolist() if code >= 0}
+    return set(np.unique(ints(table, column)).tolist())
 
 
 def _intervals(parts: Sequence[pa.Table]) -> tuple[Times, Times]:

@@ -4,6 +4,10 @@ In: nothing. Out: the types that `report` and `cli` read. None stands for "not k
 """
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nsightkit.analysis.story import Story
 
 BOUNDS = ("COMPUTE", "MEMORY", "LATENCY", "BALANCED", "UNKNOWN")
 
@@ -131,6 +135,7 @@ class RooflineRow:
     kernel_name: str = ""  # full name of the kernel; of an operator call, of the kernel that does its arithmetic
     missing: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
+    range_name: str = ""  # the range that it ran in, where rows are told apart by range
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,3 +221,4 @@ class Analysis:
     span_ns: int | None = None  # first start to last end on the GPU
     busy_ns: int | None = None  # union over streams of one GPU; None with several GPUs
     notes: tuple[str, ...] = ()
+    story: "Story | None" = None  # findings, phases, timeline strip, NVIDIA's rules; None where not asked for

@@ -9,7 +9,13 @@ from typing import cast
 
 from nsightkit.capture.backend import Backend, Captured, Plan, Request
 from nsightkit.capture.options import Counters, Options, Scope, Window
-from nsightkit.capture.workload import Workload, bundled_workloads, find_command, find_workload
+from nsightkit.capture.workload import (
+    Workload,
+    bundled_workloads,
+    find_command,
+    find_workload,
+    selfcheck_workload_path,
+)
 
 BACKENDS = ("nsys", "ncu", "torch_profiler")
 
@@ -28,6 +34,7 @@ __all__ = [
     "find_command",
     "find_workload",
     "load_backend",
+    "selfcheck_workload_path",
 ]
 
 

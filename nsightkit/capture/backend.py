@@ -16,8 +16,8 @@ from nsightkit.capture.options import Options
 from nsightkit.capture.process import ChildResult
 from nsightkit.capture.workload import Workload
 from nsightkit.errors import CaptureError, ToolError
+from nsightkit.run import LOG_NAME
 
-LOG_NAME = "child.log"
 _PROBE_S = 120
 # Source: what nsys 2023.4 and ncu 2024.1 answer to a wrong option or value.
 _REFUSAL = re.compile(r"unrecogni[sz]ed option '|Illegal --\S+ argument|can(?:not| not) be specified more than once")
@@ -154,8 +154,10 @@ def known_options(
     return known, [name for name, _ in wished if name not in tool.options]
 
 
-def require_success(result: ChildResult, request: Request, tool: str) -> None:
+def require_success(result: ChildResult, request: Request, tool: str, after_timeout: str = "") -> None:
     """Raise what a child that timed out or failed deserves; its files are kept.
+
+    `after_timeout` is what to do once the tool was stopped in the middle of its work.
 
     Raises:
         ToolError: the profiler refused its own command line.
@@ -173,7 +175,7 @@ def require_success(result: ChildResult, request: Request, tool: str) -> None:
     if result.timed_out:
         raise CaptureError(
             f"{name} under {tool} did not end within {request.timeout_s:g} s and was stopped; {kept}; "
-            f"allow more with --timeout or profile fewer tokens. Log: {result.log_path}",
+            f"allow more with --timeout or profile fewer tokens{after_timeout}. Log: {result.log_path}",
             slug="capture-timeout",
         )
     require_space(result, request, tool)

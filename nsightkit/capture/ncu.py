@@ -46,6 +46,7 @@ _LAST = (
     ("--rename-kernels", "off"),
     ("--force-overwrite", None),
 )
+_UNLOCK = "; the GPU's clocks may still be locked: ncu --clock-control reset"
 _EXPENDABLE = ("--rename-kernels", "--graph-profiling")
 
 
@@ -67,7 +68,8 @@ def capture_workload(request: Request, on_line: OnLine | None = None) -> Capture
     result = run_child(planned.argv, request.log_path, request.timeout_s, on_line)
     if not result.timed_out:
         _raise_for_message(result, request)
-    require_success(result, request, TOOL)
+    locked = request.options.counters.clock_control != "none"
+    require_success(result, request, TOOL, _UNLOCK if locked else "")
     report = next((p for p in _reports(request) if p.is_file()), None)
     if report is None:
         raise missing_output(result, _reports(request)[0], TOOL)
@@ -182,6 +184,19 @@ def _raise_for_message(result: ChildResult, request: Request) -> None:
             f"'--tool nsys' and '--tool torch' need no counters. Log: {result.log_path}",
             slug="no-counter-permission",
         )
+    if re.search(r"driver resource was unavailable|resource.{0,20}unavailable", text, re.IGNORECASE):
+        raise ToolError(
+            f'another program holds the GPU\'s counters: ncu said "{result.first_error()}"; pause DCGM with  dcgmi '
+            "profile --pause  (and --resume afterwards), end other profilers; 'nsightkit doctor' names them. "
+            f"Log: {result.log_path}",
+            slug="counters-busy",
+        )
+    if "Unsupported GPU" in text:
+        raise ToolError(
+            f'this ncu does not know the GPU: it said "{result.first_error()}"; install a release that does '
+            f"('nsightkit doctor' says which). Log: {result.log_path}",
+            slug="tool-too-old",
+        )
     if "failed to connect to the CUDA driver" in text:
         raise ToolError(
             f'ncu found no CUDA driver: it said "{result.first_error()}"; counters need an NVIDIA GPU, while '
@@ -201,7 +216,7 @@ def _causes(request: Request) -> Iterator[str]:
     options, counters = request.options, request.options.counters
     if options.scope.nvtx_range is not None or counters.nvtx_include:
         names = ", ".join((*counters.nvtx_include, *filter(None, [options.scope.nvtx_range])))
-        yield f"no kernel was launched inside the NVTX range ({names}): compare 'nsightkit top --by range'"
+        yield f"no kernel was launched inside the NVTX range ({names}): compare 'nsightkit top --by nvtx'"
     if counters.kernel_regex:
         yield f"no kernel's demangled name matches '{counters.kernel_regex[:200]}'"
     if counters.launch_skip:

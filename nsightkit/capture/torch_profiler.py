@@ -74,10 +74,13 @@ def plain_seconds(request: Request) -> float | None:
 
 
 def _seconds(path: Path) -> float | None:
+    """Return the seconds that the runner left in `path`, and remove it: they are kept in the run's description."""
     try:
         return float(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _trace(request: Request) -> Path:

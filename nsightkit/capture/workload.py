@@ -55,6 +55,11 @@ def find_workload(name: str, args: tuple[str, ...] = ()) -> Workload:
     )
 
 
+def selfcheck_workload_path() -> Path:
+    """Return the program whose work is known beforehand."""
+    return Path(__file__).resolve().with_name("selfcheck_workload.py")
+
+
 def find_command(words: tuple[str, ...]) -> Workload:
     """Return the program `words[0]` with its arguments; `python SCRIPT …` is told apart, so that torch can run it too.
 

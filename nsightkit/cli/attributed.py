@@ -23,6 +23,7 @@ WANTED: dict[str, tuple[str, ...] | None] = {
     "memory_operations": (
         "operation", "start_ns", "duration_ns", "moved_bytes", "device_id", "stream_id", "process_id", "correlation_id",
     ),
+    "graph_launches": ("start_ns", "duration_ns", "device_id", "stream_id", "process_id", "correlation_id"),
     "nvtx_ranges": (
         "name", "domain", "kind", "start_ns", "duration_ns", "process_id", "thread_id", "end_thread_id",
     ),
@@ -37,7 +38,8 @@ def captures_of(dataset: Dataset) -> Iterator[CaptureTables]:
     """
     from nsightkit.analysis.operations import by_capture
 
-    if not any(dataset.has(name) and dataset.arrow(name).num_rows for name in ("kernel_launches", "memory_operations")):
+    work = ("kernel_launches", "memory_operations", "graph_launches")
+    if not any(dataset.has(name) and dataset.arrow(name).num_rows for name in work):
         if not dataset.info.captures:
             return
         raise AnalysisError(

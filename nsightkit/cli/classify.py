@@ -33,7 +33,7 @@ EXACT_FIELDS = tuple(
     for name in (
         *("capture_id", "kernel_name", "friendly_name", "family", "library", "grid", "block", "nvtx_path"),
         *("launch_count", "failed_count", "duration_ns", "total_ns", "time_share"),
-        *("bound", "rule", "rule_verdict", "tier", "margin", "margin_unit", "inputs", "missing", "flags"),
+        *("bound", "rule", "rule_verdict", "tier", "margin", "margin_unit", "inputs", "missing", "flags", "limiter"),
         *("precision", "flop", "moved_bytes", "flop_per_byte", "ridge_flop_per_byte", "flop_per_s"),
         *("roof_flop_per_s", "efficiency", "roof_source"),
     )
@@ -231,6 +231,8 @@ def _remarks(kernels: Sequence[ClassifiedKernel]) -> list[str]:
     for number, kernel in enumerate(kernels, 1):
         verdict = kernel.verdict
         texts = list(verdict.flags)
+        if verdict.limiter:
+            texts.append(f"busiest unit: {verdict.limiter}")
         if verdict.missing:
             texts.insert(0, f"not collected: {', '.join(verdict.missing)}")
         for text in texts:

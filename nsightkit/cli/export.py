@@ -27,9 +27,9 @@ FORMATS = ("perfetto",)
 def command(paths: tuple[Path, ...], format_: str, output: Path | None) -> None:
     """Write the captures in PATH as one timeline in the Trace Event Format.
 
-    Ranges and CUDA calls stand by thread, GPU work by stream, with arrows from the call to the work. A kernel carries its
-    full name, its geometry, the path of ranges that launched it, and, where PATH holds counters of Nsight Compute too,
-    its bound. Open the file at ui.perfetto.dev, which keeps it in the browser, or in chrome://tracing.
+    Ranges and CUDA calls stand by thread, GPU work by stream, with arrows from the call to the work. A kernel carries
+    its full name, its geometry, the path of ranges that launched it, and, where PATH holds counters of Nsight Compute
+    too, its bound. Open the file at ui.perfetto.dev, which keeps it in the browser, or in chrome://tracing.
 
     \b
     nsightkit export profile.sqlite

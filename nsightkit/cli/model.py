@@ -16,9 +16,25 @@ from nsightkit.cli.output import Field, Row, emit, format_option, note
 from nsightkit.gpus import gpu_of_key
 from nsightkit.report import format as fmt
 
-_SIZES = ("layers", "heads", "kv_heads", "head_width", "width", "mlp_width", "vocabulary", "experts", "active_experts",
-          "shared_experts", "expert_width", "dense_layers", "latent_width", "rope_width", "nope_width",
-          "value_width", "kv_layers")  # fmt: skip
+_SIZES = (
+    "layers",
+    "heads",
+    "kv_heads",
+    "head_width",
+    "width",
+    "mlp_width",
+    "vocabulary",
+    "experts",
+    "active_experts",
+    "shared_experts",
+    "expert_width",
+    "dense_layers",
+    "latent_width",
+    "rope_width",
+    "nope_width",
+    "value_width",
+    "kv_layers",
+)
 FIELDS = (
     Field("gpu", "gpu"),
     Field("phase", "phase"),
@@ -32,8 +48,13 @@ FIELDS = (
 
 def _size_options(function: Callable[..., None]) -> Callable[..., None]:
     for name in reversed(_SIZES):
-        function = click.option(f"--{name.replace('_', '-')}", name, type=click.IntRange(min=0), metavar="N",
-                                help=f"{name.replace('_', ' ')} of the model")(function)  # fmt: skip
+        function = click.option(
+            f"--{name.replace('_', '-')}",
+            name,
+            type=click.IntRange(min=0),
+            metavar="N",
+            help=f"{name.replace('_', ' ')} of the model",
+        )(function)
     return function
 
 
@@ -43,8 +64,13 @@ def _size_options(function: Callable[..., None]) -> Callable[..., None]:
 @click.option("--gated-mlp/--plain-mlp", default=None, help="Three maps in the feed-forward part, or two.")
 @click.option("--gpu", "gpus", multiple=True, metavar="KEY", help="Entry of the table of GPUs; may be repeated.")
 @click.option("--dtype", type=click.Choice(tuple(paper.DTYPES)), default="bfloat16", show_default=True)
-@click.option("--kv-dtype", type=click.Choice(("model", "int8")), default="model", show_default=True,
-              help="int8: one byte a value and an fp32 scale a row of a head.")  # fmt: skip
+@click.option(
+    "--kv-dtype",
+    type=click.Choice(("model", "int8")),
+    default="model",
+    show_default=True,
+    help="int8: one byte a value and an fp32 scale a row of a head.",
+)
 @click.option("--batch-size", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--prompt-len", type=click.IntRange(min=1), default=128, show_default=True)
 @click.option("--max-new-tokens", type=click.IntRange(min=0), default=16, show_default=True)
@@ -70,9 +96,13 @@ def command(name: str | None, listed: bool, format_: str, **options: Any) -> Non
     shape = _shape(name, options)
     cache = paper.INT8 if options["kv_dtype"] == "int8" else paper.PLAIN
     work = paper.Work(
-        options["batch_size"], options["prompt_len"], options["max_new_tokens"], options["kv_cache"], options["dtype"],
+        options["batch_size"],
+        options["prompt_len"],
+        options["max_new_tokens"],
+        options["kv_cache"],
+        options["dtype"],
         cache,
-    )  # fmt: skip
+    )
     rows = _counts(shape, work)
     for key in options["gpus"]:
         rows += _on_gpu(shape, work, paper.peaks_of(gpu_of_key(key), work.dtype))
@@ -112,13 +142,21 @@ def _follows(given: dict[str, Any]) -> set[str]:
 def _caption(name: str | None, shape: ModelShape, work: paper.Work) -> str:
     return (
         f"{name or 'model'}: {fmt.count(shape.stored_weights)} parameters, {work.dtype}, batch {work.batch}, prompt "
-        f"{work.prompt}, {work.new_tokens} decode steps, KV cache {'on' if work.cached else 'off'}; on paper, not measured"
+        f"{work.prompt}, {work.new_tokens} decode steps, KV cache {'on' if work.cached else 'off'}; "
+        "on paper, not measured"
     )
 
 
 def _row(phase: str, quantity: str, value: float | None, unit: str, formula: str, gpu: str = "") -> Row:
-    return {"gpu": gpu, "phase": phase, "quantity": quantity, "pretty": fmt.with_unit(value, unit), "value": value,
-            "unit": unit, "formula": paper.FORMULAS.get(formula, formula)}  # fmt: skip
+    return {
+        "gpu": gpu,
+        "phase": phase,
+        "quantity": quantity,
+        "pretty": fmt.with_unit(value, unit),
+        "value": value,
+        "unit": unit,
+        "formula": paper.FORMULAS.get(formula, formula),
+    }
 
 
 def _counts(shape: ModelShape, work: paper.Work) -> list[Row]:

@@ -15,6 +15,7 @@ from nsightkit.report import format as fmt
 
 if TYPE_CHECKING:
     from nsightkit.analysis.accounting import Invariant
+    from nsightkit.analysis.nvtx_projection import Attribution
     from nsightkit.analysis.operations import CaptureTables
     from nsightkit.analysis.timeline import DeviceTimeline
     from nsightkit.analysis.whole_run import GraphFigures
@@ -38,7 +39,7 @@ had been launched in time.
 \b
 nsightkit timeline profile.sqlite
 nsightkit timeline profile.sqlite --in 'decode_*'
-nsightkit timeline profile.sqlite --show gaps --limit 10
+nsightkit timeline profile.sqlite --show gaps --in decode --limit 10
 """
 _FIELDS: dict[str, tuple[Field, ...]] = {
     "parts": (
@@ -83,7 +84,11 @@ class _Found:
 @paths_argument(required=False)
 @click.option("--show", type=click.Choice(VIEWS), default="parts", show_default=True, help="What to list; see above.")
 @click.option(
-    "--in", "within", metavar="RANGE", help="Only while work of ranges of this name was on the GPU; * and ? stand for text."
+    "--in",
+    "within",
+    metavar="RANGE",
+    help="Only while work of ranges of this name was on the GPU, and of copies and repetitions only what is inside; * "
+    "and ? stand for text.",
 )
 @click.option("--limit", type=click.IntRange(min=0), default=30, show_default=True, help="Rows to show; 0 shows all.")
 @format_option
@@ -92,8 +97,6 @@ def command(paths: tuple[Path, ...], show: str, within: str | None, limit: int, 
     from nsightkit.cli.attributed import WANTED, captures_of
     from nsightkit.ingest.dataset import open_dataset
 
-    if within and show in ("copies", "repetitions", "checks", "gaps"):
-        raise click.UsageError(f"--in works with --show parts, not with --show {show}")
     columns = {**WANTED, "memory_operations": None}
     dataset = open_dataset(or_newest_run(paths), columns)
     found = _Found()
@@ -117,7 +120,9 @@ def _row(record: Any, for_people: bool) -> dict[str, Any]:
     if for_people and row.get("next_name"):
         from nsightkit.analysis.kernel_names import describe_kernel
 
-        row["next_name"] = row["next_name"] if row["next_name"][:1] == "[" else describe_kernel(row["next_name"]).friendly
+        row["next_name"] = (
+            row["next_name"] if row["next_name"][:1] == "[" else describe_kernel(row["next_name"]).friendly
+        )
     if for_people and "expected" in row:
         row |= {name: fmt.with_unit(row[name], "count") for name in ("expected", "found")}
     return row
@@ -134,17 +139,20 @@ def _add(found: _Found, tables: CaptureTables, show: str, scope: tuple[str | Non
     needs_ranges = within is not None or show in ("gaps", "repetitions", "checks")
     attribution = attribute(tables) if needs_ranges else None
     windows = timeline_parts.range_windows(attribution, within) if attribution and within else None
+    part, inner = (tables, attribution) if attribution is None or within is None else _part(tables, attribution, within)
     timelines = device_timelines(inputs, windows)
     checks = [check for timeline in timelines for check in accounting.check_timeline(timeline)]
-    if attribution and show == "checks":
-        checks += accounting.check_attribution(attribution)
+    if inner and show == "checks":
+        checks += accounting.check_attribution(inner)
     makers: dict[str, Any] = {
         "parts": lambda: timeline_parts.time_parts(timelines),
         "gaps": lambda: [
-            row for timeline in timelines for row in timeline_parts.longest_gaps(timeline, attribution, limit)  # type: ignore[arg-type]
+            row
+            for timeline in timelines
+            for row in timeline_parts.longest_gaps(timeline, attribution, limit, windows)  # type: ignore[arg-type]
         ],
-        "copies": lambda: copy_rates.copy_rates(tables.memory_operations),
-        "repetitions": lambda: repetitions.repetitions(attribution),  # type: ignore[arg-type]
+        "copies": lambda: copy_rates.copy_rates(part.memory_operations),
+        "repetitions": lambda: repetitions.repetitions(inner),  # type: ignore[arg-type]
         "checks": lambda: checks,
     }
     found.rows += makers[show]()
@@ -153,20 +161,40 @@ def _add(found: _Found, tables: CaptureTables, show: str, scope: tuple[str | Non
     found.broken += accounting.broken(checks)
 
 
+def _part(tables: CaptureTables, attribution: Attribution, within: str) -> tuple[CaptureTables, Attribution]:
+    """Return the rows that belong to a range, and what of their ranges launched them."""
+    from nsightkit.analysis.nvtx_projection import attribute
+    from nsightkit.analysis.range_scope import tables_inside
+
+    part = tables_inside(tables, attribution, within)
+    return part, attribute(part)
+
+
 def told(
     timelines: Sequence[DeviceTimeline], graphs: Sequence[GraphFigures], broken: Sequence[Invariant]
 ) -> Iterable[str]:
     """Return what must be said beside the rows: streams, communication, launches, hidden graphs, broken sums."""
     for timeline in timelines:
         yield _device_line(timeline)
-    hidden = sum(figures.hidden_count for figures in graphs)
-    if hidden:
-        yield (
-            f"{hidden} CUDA graph launches have no traced work: their kernels are hidden, and busy time leaves them out; "
-            "capture with --cuda-graph-trace=node to see them"
-        )
+    yield from graph_notes(graphs)
     for check in broken:
         yield f"does not come out: {check.name} ({check.scope}): expected {check.expected:.0f}, found {check.found:.0f}"
+
+
+def graph_notes(graphs: Sequence[GraphFigures]) -> Iterable[str]:
+    """Return what must be said of CUDA graphs whose kernels are not in the capture."""
+    way_out = "capture with --cuda-graph-trace=node to see them"
+    if traced := sum(figures.traced_count for figures in graphs):
+        time = fmt.duration(sum(figures.traced_ns for figures in graphs))
+        yield (
+            f"{traced} CUDA graph launches were traced as a whole: their kernels are hidden, and their {time} count for "
+            f"the launch of the graph, as compute; {way_out}"
+        )
+    if lost := sum(figures.lost_count for figures in graphs):
+        yield (
+            f"{lost} CUDA graph launches have no traced work: their kernels are hidden, busy time leaves them out; "
+            f"{way_out}"
+        )
 
 
 def _device_line(timeline: DeviceTimeline) -> str:
@@ -175,11 +203,10 @@ def _device_line(timeline: DeviceTimeline) -> str:
     parts = [f"{streams}, {fmt.plain(timeline.mean_streams)} at once while busy"]
     if timeline.communication_ns:
         parts.append(
-            f"communication {fmt.duration(timeline.communication_ns)}, {fmt.share(timeline.overlapped_share)} of it beside "
-            "other kernels"
+            f"communication {fmt.duration(timeline.communication_ns)}, {fmt.share(timeline.overlapped_share)} of it "
+            "beside other kernels"
         )
     if queue.launch_count:
         parts.append(f"launch to start {fmt.duration(queue.launch_ns)} (median)")
         parts.append(f"queue {fmt.plain(queue.mean_depth)} deep on average, at most {fmt.count(queue.max_depth)}")
     return f"GPU {timeline.device_id}: " + "; ".join(parts)
-

@@ -1,28 +1,31 @@
 """``nsightkit top``: what takes the time, longest first.
 
-In: captures or runs. Out: one row a kernel, framework operator, API call, memory operation or NVTX range, with a
-caption that says which tool, scope and clock the numbers have. Only the columns that are needed are read.
+In: captures or runs. Out: one row a kernel, framework operator, API call, memory operation or NVTX range, or GPU time
+by range, phase, family, stream, device and rank, with a caption that says which tool, scope and clock the numbers have.
+Only the columns that are needed are read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from nsightkit.analysis.results import KernelSummary, OperatorSummary, SumRow
+from nsightkit.cli.attributed import WANTED
 from nsightkit.cli.inputs import finish, or_newest_run, paths_argument
 from nsightkit.cli.output import Field, emit, format_option, note
+from nsightkit.cli.work_listing import ListingType, Tables, inside, wanted_inside, work_listing
 from nsightkit.report import format as fmt
 
 if TYPE_CHECKING:
     from nsightkit.ingest.dataset import Dataset
 
 Row = dict[str, Any]
-KINDS = ("kernel", "operator", "api", "memory", "range")
+KINDS = ("kernel", "operator", "api", "memory", "nvtx")
 _CAPTURES_SHOWN = 5
 
 _SHARE = Field("share", "share", "1")
@@ -67,6 +70,7 @@ class _Listing:
     shown: Sequence[Field]
     exact: Sequence[str]
     clock: str
+    told: Sequence[str] = ()
 
 
 def _kernel_listing(kernels: Sequence[KernelSummary], clock: str) -> _Listing:
@@ -96,18 +100,33 @@ What --by lists:
   operator  framework operators by their own CPU time (torch.profiler)
   api       calls of the CUDA runtime and driver, CPU time
   memory    copies and fills on the GPU
-  range     NVTX ranges, wall time on their thread; as domain:name
+  nvtx      NVTX ranges, wall time on their thread; as domain:name
+
+\b
+GPU time of kernels, copies and fills by any of these keys, or by several joined by commas:
+  range     the innermost NVTX range (or torch.profiler annotation) that launched it
+  phase     the outermost such range
+  kernel    in a combination: range,kernel
+  family    what kind of kernel it is: GEMM, attention, norm, …
+  stream, device, rank
 
 \b
 nsightkit top profile.sqlite
-nsightkit top profile.sqlite --by range --limit 0
+nsightkit top profile.sqlite --by range,kernel --limit 0
+nsightkit top profile.sqlite --by phase,family --tokens 16
+nsightkit top profile.sqlite --in 'decode_*'
 nsightkit top runs/today --tokens 16 --format csv > kernels.csv
 """
 
 
-@click.command("top", help=HELP, short_help="Say what takes the time: kernels, operators, calls, ranges.")
+@click.command("top", help=HELP, short_help="Say what takes the time: kernels, ranges, families, calls, ranks.")
 @paths_argument(required=False)
-@click.option("--by", type=click.Choice(KINDS), default=None, help="What to list; see above.  [default: kernel]")
+@click.option(
+    "--by", type=ListingType(KINDS), metavar="WHAT", default=None, help="What to list; see above.  [default: kernel]"
+)
+@click.option(
+    "--in", "within", metavar="RANGE", help="Only what ranges of this name launched or hold; * and ? stand for text."
+)
 @click.option(
     "--limit", type=click.IntRange(min=0), default=20, show_default=True, help="Print so many rows; 0 prints all."
 )
@@ -116,14 +135,40 @@ nsightkit top runs/today --tokens 16 --format csv > kernels.csv
     help="Tokens that the captured work produced, for time per token. Default: as the run says.",
 )  # fmt: skip
 @format_option
-def command(paths: tuple[Path, ...], by: str | None, limit: int, tokens: int | None, format_: str) -> None:
+def command(
+    paths: tuple[Path, ...], by: str | None, within: str | None, limit: int, tokens: int | None, format_: str
+) -> None:
     """See HELP."""
     from nsightkit.ingest import open_dataset
 
-    dataset = open_dataset(or_newest_run(paths), _wanted(by))
+    wanted = _wanted(by) if by in _LISTINGS or by is None else WANTED
+    dataset = open_dataset(or_newest_run(paths), wanted_inside() if within else wanted)
     tokens = tokens or dataset.info.tokens
-    listing = _LISTINGS[by](dataset, tokens) if by else _whatever_there_is(dataset, tokens)
-    _say_notes(dataset, listing, by)
+    listing = _listing(dataset, by, within, tokens)
+    _say_notes(dataset, listing, by, within)
+    _print(dataset, listing, (limit, tokens, format_), within)
+    for text in listing.told:
+        note(text)
+    finish(dataset)
+
+
+def _listing(dataset: Dataset, by: str | None, within: str | None, tokens: int | None) -> _Listing:
+    if not dataset.info.captures:
+        return _kernel_listing([], _TIMELINE)
+    if by is not None and by not in _LISTINGS:
+        work = work_listing(dataset, by.split(","), within, tokens)
+        return _Listing(work.rows, work.shown, work.exact, _TIMELINE, work.told)
+    source: Tables = dataset
+    told: list[str] = []
+    if within:
+        part = inside(dataset, within)
+        source, told = part, part.told
+    listing = _LISTINGS[by](source, tokens) if by else _whatever_there_is(source, tokens)
+    return replace(listing, told=told)
+
+
+def _print(dataset: Dataset, listing: _Listing, shape: tuple[int, int | None, str], within: str | None) -> None:
+    limit, tokens, format_ = shape
     rows = listing.rows[:limit] if limit else listing.rows
     if format_ in ("table", "markdown"):
         shown = [
@@ -133,10 +178,9 @@ def command(paths: tuple[Path, ...], by: str | None, limit: int, tokens: int | N
         ]
         numbered = [{"number": number, **row} for number, row in enumerate(rows, 1)]
         if rows:
-            emit(shown, numbered, format_, _caption(dataset, listing, len(rows)))
+            emit(shown, numbered, format_, _caption(dataset, listing, len(rows), within))
     else:
         emit([Field(name, name) for name in listing.exact], rows, format_)
-    finish(dataset)
 
 
 def _has_tokens(listing: _Listing) -> bool:
@@ -158,12 +202,12 @@ def _wanted(by: str | None) -> dict[str, tuple[str, ...] | None]:
         "operator": operators,
         "api": {"cuda_api_calls": ("name", "duration_ns"), "reported_sums": None},
         "memory": {"memory_operations": ("operation", "duration_ns", "moved_bytes"), "reported_sums": None},
-        "range": {"nvtx_ranges": ("name", "domain", "kind", "start_ns", "duration_ns"), "reported_sums": None},
+        "nvtx": {"nvtx_ranges": ("name", "domain", "kind", "start_ns", "duration_ns"), "reported_sums": None},
     }
     return lists[by]
 
 
-def _whatever_there_is(dataset: Dataset, tokens: int | None) -> _Listing:
+def _whatever_there_is(dataset: Tables, tokens: int | None) -> _Listing:
     kernels = _by_kernel(dataset, tokens)
     if kernels.rows or not dataset.has("cpu_operators"):
         return kernels
@@ -173,7 +217,7 @@ def _whatever_there_is(dataset: Dataset, tokens: int | None) -> _Listing:
     return operators if operators.rows else kernels
 
 
-def _by_kernel(dataset: Dataset, tokens: int | None) -> _Listing:
+def _by_kernel(dataset: Tables, tokens: int | None) -> _Listing:
     from nsightkit.analysis.kernel_summary import kernels_from_counters, kernels_from_sums, summarize_kernels
 
     if dataset.has("kernel_launches") and (kernels := summarize_kernels(dataset.arrow("kernel_launches"), tokens)):
@@ -186,21 +230,21 @@ def _by_kernel(dataset: Dataset, tokens: int | None) -> _Listing:
     return _kernel_listing([], _TIMELINE)
 
 
-def _by_operator(dataset: Dataset, tokens: int | None) -> _Listing:
+def _by_operator(dataset: Tables, tokens: int | None) -> _Listing:
     from nsightkit.analysis.operator_summary import summarize_operators
 
     found = summarize_operators(dataset.arrow("cpu_operators"), tokens) if dataset.has("cpu_operators") else []
     return _Listing([asdict(one) for one in found], _OPERATOR_FIELDS, _names(OperatorSummary), _CPU)
 
 
-def _by_api(dataset: Dataset, tokens: int | None) -> _Listing:
+def _by_api(dataset: Tables, tokens: int | None) -> _Listing:
     from nsightkit.analysis.sums import summarize_api, sums_from_report
 
     rows = summarize_api(dataset.arrow("cuda_api_calls")) if dataset.has("cuda_api_calls") else []
     return _sum_listing("call", rows or sums_from_report(_printed(dataset), "cuda_api_sum"), _CPU)
 
 
-def _by_memory(dataset: Dataset, tokens: int | None) -> _Listing:
+def _by_memory(dataset: Tables, tokens: int | None) -> _Listing:
     from nsightkit.analysis.sums import summarize_memory, summarize_memory_sizes, sums_from_report
 
     if not dataset.has("memory_operations"):
@@ -213,7 +257,7 @@ def _by_memory(dataset: Dataset, tokens: int | None) -> _Listing:
     return _Listing(rows, shown, _names(SumRow, "total_bytes"), _TIMELINE)
 
 
-def _by_range(dataset: Dataset, tokens: int | None) -> _Listing:
+def _by_nvtx(dataset: Tables, tokens: int | None) -> _Listing:
     from nsightkit.analysis.sums import summarize_ranges, sums_from_report
 
     rows = summarize_ranges(dataset.arrow("nvtx_ranges")) if dataset.has("nvtx_ranges") else []
@@ -225,7 +269,7 @@ def _by_range(dataset: Dataset, tokens: int | None) -> _Listing:
     )
 
 
-def _printed(dataset: Dataset) -> list[Row]:
+def _printed(dataset: Tables) -> list[Row]:
     return dataset.rows("reported_sums") if dataset.has("reported_sums") else []
 
 
@@ -233,12 +277,12 @@ def _sum_listing(what: str, rows: Sequence[SumRow], clock: str) -> _Listing:
     return _Listing([asdict(row) for row in rows], _sum_fields(what), _names(SumRow), clock)
 
 
-_LISTINGS: dict[str, Callable[[Dataset, int | None], _Listing]] = {
+_LISTINGS: dict[str, Callable[[Tables, int | None], _Listing]] = {
     "kernel": _by_kernel,
     "operator": _by_operator,
     "api": _by_api,
     "memory": _by_memory,
-    "range": _by_range,
+    "nvtx": _by_nvtx,
 }
 _NOTHING = {
     None: "no GPU kernels",
@@ -246,25 +290,28 @@ _NOTHING = {
     "operator": "no framework operators: only torch.profiler traces have them",
     "api": "no CUDA API calls",
     "memory": "no GPU copies or fills",
-    "range": "no NVTX ranges",
+    "nvtx": "no NVTX ranges",
 }
 
 
 _NO_TIMES = "no durations (profile with a section that has them, such as SpeedOfLight) of the profiled launches"
 
 
-def _say_notes(dataset: Dataset, listing: _Listing, by: str | None) -> None:
+def _say_notes(dataset: Dataset, listing: _Listing, by: str | None, within: str | None) -> None:
     """Say on stderr what a reader must know before trusting the rows, and why there are none."""
     captures = dataset.info.captures
     if not listing.rows and captures:
-        nothing = _NO_TIMES if by in (None, "kernel") and dataset.has("kernel_counters") else _NOTHING[by]
-        note(f"{nothing} in " + ", ".join(capture.source or capture.capture_id for capture in captures))
+        nothing = (
+            _NO_TIMES if by in (None, "kernel") and dataset.has("kernel_counters") else _NOTHING.get(by, "no GPU work")
+        )
+        scope = f" inside {within}" if within else ""
+        note(f"{nothing}{scope} in " + ", ".join(capture.source or capture.capture_id for capture in captures))
     for capture in captures:
         for text in capture.notes:
             note(f"{capture.capture_id}: {text}")
 
 
-def _caption(dataset: Dataset, listing: _Listing, shown: int) -> str:
+def _caption(dataset: Dataset, listing: _Listing, shown: int, within: str | None) -> str:
     captures = dataset.info.captures
     told = [
         f"{capture.capture_id}: {capture.backend} {capture.tool_version or 'of unknown version'}, {capture.scope}"
@@ -274,6 +321,8 @@ def _caption(dataset: Dataset, listing: _Listing, shown: int) -> str:
         told.append(f"and {len(captures) - _CAPTURES_SHOWN} more captures")
     if dataset.info.gpu_name:
         told.append(dataset.info.gpu_name)
+    if within:
+        told.append(f"inside {within}")
     told.append(listing.clock)
     hidden = len(listing.rows) - shown
     if hidden:

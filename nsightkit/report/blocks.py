@@ -138,7 +138,7 @@ class Key:
 class Figure:
     """A drawing with its table twin. `keys` label a strip; `file_svg` is the drawing for a file, if it differs.
 
-    A `wide` drawing may be broader than a phone's screen and scrolls then.
+    A `wide` drawing may be broader than a phone's screen and scrolls then. `href` leads to the kernel it is about.
     """
 
     id: str
@@ -150,6 +150,7 @@ class Figure:
     keys: tuple[Key, ...] = ()
     file_svg: str = ""
     wide: bool = False
+    href: str = ""
     kind: ClassVar[str] = "figure"
 
 

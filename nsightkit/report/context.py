@@ -9,10 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from nsightkit.analysis.results import Analysis, ClassifiedKernel
+from nsightkit.analysis.results import Analysis, ClassifiedKernel, KernelSummary
 from nsightkit.report import blocks
 from nsightkit.run import RunInfo
+
+if TYPE_CHECKING:
+    from nsightkit.analysis.findings import Finding, Withheld
 
 BOUND_WORDS = {
     "COMPUTE": "compute-bound",
@@ -38,6 +42,8 @@ NEEDS_ROOFLINE = (
 MOST_KERNELS = 500
 # Beyond this many, what stands twice on the page stands once, so that it stays small enough to be mailed.
 MANY_KERNELS = 100
+# Verdicts on a capture, best first.
+QUALITIES = ("good", "usable", "unusable")
 # Kernels in the table of the first screen.
 FIRST_ROWS = 8
 
@@ -75,6 +81,30 @@ class Context:
         return frozenset(index for index, _ in self.kernels)
 
     @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What would help, most time at stake first."""
+        return self.analysis.story.findings.found if self.analysis.story else ()
+
+    @property
+    def withheld(self) -> tuple[Withheld, ...]:
+        """What is not said for want of evidence."""
+        return self.analysis.story.findings.withheld if self.analysis.story else ()
+
+    @property
+    def quality(self) -> tuple[str, tuple[str, ...]]:
+        """The worst verdict on the captures ("" where none was judged), and the reasons with what to do."""
+        judged = [c for c in self.info.captures if c.quality.get("verdict") in QUALITIES]
+        if not judged:
+            return "", ()
+        worst = max((c.quality["verdict"] for c in judged), key=QUALITIES.index)
+        reasons = [
+            f"{c.capture_id}: {reason}. To do: {remedy}"
+            for c in judged
+            for reason, remedy in zip(c.quality.get("reasons", ()), c.quality.get("remedies", ()), strict=False)
+        ]
+        return worst, tuple(reasons)
+
+    @property
     def hidden_kernels(self) -> str:
         """Say which profiled kernels have no card."""
         total = sum(k.total_ns or 0.0 for k in self.analysis.kernels)
@@ -93,6 +123,21 @@ class Context:
         shown = [k.kernel_name for k in self.analysis.top_kernels[: max(FIRST_ROWS, self.top_count)]]
         shown += [kernel.kernel_name for _, kernel in self.kernels]
         return {name: f"name-{place}" for place, name in enumerate(dict.fromkeys(shown), 1)}
+
+    @cached_property
+    def timeline_of(self) -> dict[str, KernelSummary]:
+        """Full name of a profiled kernel -> the kernel of the timeline that it is, where that is not in doubt.
+
+        Two tools print one kernel differently.
+        """
+        top, kernels = self.analysis.top_kernels, self.analysis.kernels
+        if not top or not kernels:
+            return {}
+        from nsightkit.analysis.kernel_names import match_kernels
+
+        by_name = {kernel.kernel_name: kernel for kernel in top}
+        matches = match_kernels([kernel.kernel_name for kernel in kernels], list(by_name))
+        return {match.name: by_name[match.candidates[0]] for match in matches if match.status == "matched"}
 
     @cached_property
     def friendly_names(self) -> dict[str, tuple[str, str]]:

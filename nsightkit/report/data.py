@@ -15,6 +15,7 @@ from nsightkit.analysis.results import ClassifiedKernel, RooflinePoint, Verdict
 from nsightkit.report.context import Context
 
 SCHEMA_VERSION = 1
+_ADVICE = ("rule", "title", "kind", "speedup_kind", "estimated_speedup_pct", "launch_count")
 
 
 def page_data(context: Context) -> dict[str, Any]:
@@ -37,7 +38,49 @@ def page_data(context: Context) -> dict[str, Any]:
         "classes": _table(analysis.classes),
         "histograms": [_histogram(h) for h in analysis.histograms],
         "kernels": _kernels([kernel for _, kernel in kernels], [index for index, _ in kernels]),
+        "anchors": {"kernels": [_anchors(context, kernel.kernel_name) for _, kernel in kernels]},
+        **_story(context),
     }
+
+
+def _anchors(context: Context, kernel_name: str) -> list[int]:
+    """Return the numbers of the full names of a kernel: its own, and that of the timeline where it differs."""
+    timed = context.timeline_of.get(kernel_name)
+    names = dict.fromkeys([kernel_name, *([timed.kernel_name] if timed else [])])
+    return [int(context.names[name].removeprefix("name-")) for name in names if name in context.names]
+
+
+def _story(context: Context) -> dict[str, Any]:
+    """Return what the report tells beyond its tables; empty where it was not asked for."""
+    story = context.analysis.story
+    verdict, reasons = context.quality
+    told: dict[str, Any] = {
+        "quality": {"verdict": verdict or None, "reasons": list(reasons)},
+        "findings": [asdict(finding) for finding in context.findings],
+        "withheld": [asdict(item) for item in context.withheld],
+    }
+    if story is None:
+        return told
+    phases, activity = story.phases, story.activity
+    if phases is not None:
+        told["phases"] = {"names": phases.names, "families": phases.families, "times_ns": phases.times_ns}
+    if activity is not None:
+        told["activity"] = {
+            "capture_id": activity.capture_id,
+            "span_ns": activity.span_ns,
+            "devices": [{"device_id": s.device_id, "busy_ns": s.busy_ns} for s in activity.strips],
+            "launch_series": [
+                {"kernel_name": s.kernel_name, "launch_count": s.launch_count, "total_ns": s.total_ns,
+                 "edges_ns": s.edges, "counts": s.counts}
+                for s in activity.series
+            ],
+        }  # fmt: skip
+    told["rule_advice"] = {
+        str(index): [[getattr(one, name) for name in _ADVICE] for one in advice]
+        for index, advice in story.advice.items()
+    }
+    told["occupancy_limiters"] = {str(index): name for index, name in story.limiters.items()}
+    return told
 
 
 def page_json(context: Context) -> str:

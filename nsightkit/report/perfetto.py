@@ -1,4 +1,4 @@
-"""A timeline for Perfetto and chrome://tracing: ranges and calls by thread, GPU work by stream, arrows from call to work.
+"""A timeline for Perfetto and chrome://tracing: ranges and calls by thread, GPU work by stream, arrows between them.
 
 In: the tables of a capture with their attribution, and what is known of kernels by name. Out: a file in the Trace Event
 Format (JSON, gzip where the name ends in .gz), written row by row, so memory does not grow with it.
@@ -204,7 +204,7 @@ def _work_events(capture: TraceInputs, tracks: _Tracks) -> Iterator[Event]:
         if attribution.node[row] >= 0:
             args["range"] = paths.of(int(attribution.node[row]))
             args["range_inherited"] = bool(attribution.inherited[row])
-        category = "kernel" if row < work.kernel_count else "memory"
+        category = "kernel" if row < work.kernel_count else "graph" if work.is_graph[row] else "memory"
         yield _complete((process, thread), (start, end), _short(name, category), category, args)
         call = int(work.call[row])
         if call >= 0:
@@ -222,7 +222,7 @@ def _arrow(origin: tuple[int, int, int], target: tuple[int, int, int], identity:
 
 def _short(name: str, category: str) -> str:
     """Return a name that fits a track; the full one is among the arguments."""
-    if category == "memory":
+    if category != "kernel":
         return name.strip("[]")
     from nsightkit.analysis.kernel_names import describe_kernel
 
@@ -230,7 +230,9 @@ def _short(name: str, category: str) -> str:
 
 
 def _details(tables: CaptureTables) -> Iterator[Event]:
-    for table in (tables.kernel_launches, tables.memory_operations):
+    for table in (tables.kernel_launches, tables.memory_operations, tables.graph_launches):
+        if table is None:
+            continue
         kept = [name for name in table.column_names if name not in _PLACES]
         rows = table.select(kept)
         for first in range(0, rows.num_rows, _BATCH):

@@ -70,12 +70,25 @@ class Range:
 
 
 @dataclass(frozen=True)
+class Graph:
+    """One launch of a CUDA graph that is traced as a whole."""
+
+    start: int
+    end: int | None
+    pid: int = PID
+    correlation: int = 1
+    stream: int = 7
+    device: int = 0
+
+
+@dataclass(frozen=True)
 class Capture:
     kernels: tuple[Kernel, ...] = ()
     calls: tuple[Call, ...] = ()
     copies: tuple[Copy, ...] = ()
     ranges: tuple[Range, ...] = ()
     graph_launches: int = 0
+    graphs: tuple[Graph, ...] = ()
     gpus: tuple[tuple[int, str, int], ...] = ((0, "NVIDIA Test", 10),)  # id, name, multiprocessors
     environment: tuple[tuple[str, str], ...] = ()
     schema: str = "2025"  # 2021 (no version table), 2022 (EXPORT_META_DATA), 2025 (cluster columns)
@@ -102,9 +115,7 @@ def tables_of(capture: Capture) -> Tables:
         "CUPTI_ACTIVITY_KIND_RUNTIME": _calls(capture, strings),
         "CUPTI_ACTIVITY_KIND_MEMCPY": _copies(capture),
         "CUPTI_ACTIVITY_KIND_MEMSET": _fills(capture),
-        "CUPTI_ACTIVITY_KIND_GRAPH_TRACE": (
-            [("start", INT), ("end", INT), ("graphId", INT)], [(i, i + 1, 1) for i in range(capture.graph_launches)]
-        ),
+        "CUPTI_ACTIVITY_KIND_GRAPH_TRACE": _graphs(capture),
         "NVTX_EVENTS": _ranges(capture, strings),
         "TARGET_INFO_GPU": (
             [("id", INT), ("name", T), *((n, INT) for n in ("smCount", "computeMajor", "computeMinor", "clockRate"))],
@@ -142,6 +153,15 @@ def _calls(capture: Capture, strings: _Strings) -> Any:
         (c.start, c.end, c.event_class, thread_key(c.pid), c.correlation, strings(c.name), 0) for c in capture.calls
     ]
     return columns, rows
+
+
+def _graphs(capture: Capture) -> Any:
+    if not capture.graphs:
+        columns = [("start", INT), ("end", INT), ("graphId", INT)]
+        return columns, [(i, i + 1, 1) for i in range(capture.graph_launches)]
+    names = ("start", "end", "deviceId", "contextId", "streamId", "correlationId", "globalPid", "graphId", "graphExecId")
+    rows = [(g.start, g.end, g.device, 1, g.stream, g.correlation, process_key(g.pid), 3, 4) for g in capture.graphs]
+    return [(n, INT) for n in names], rows
 
 
 def _copies(capture: Capture) -> Any:

@@ -14,14 +14,15 @@ OLD = words("""
 --app-replay-buffer --app-replay-match --app-replay-mode --apply-rules --cache-control --check-exit-code --clock-control
 --config-file --config-file-path --devices --export --filter-mode --graph-profiling --hostname --import --import-source
 --kernel-id --kernel-name --kernel-name-base --kill --launch-count --launch-skip --launch-skip-before-match --log-file
---metrics --mode --nvtx-exclude --nvtx-include --page --print-units --profile-from-start --range-filter --replay-mode --rule --section
---section-folder --set --target-processes --target-processes-filter
+--metrics --mode --nvtx-exclude --nvtx-include --page --print-units --profile-from-start --range-filter --replay-mode
+--rule --section --section-folder --set --target-processes --target-processes-filter
 """)
 NEW = OLD | words("--rename-kernels --pipeline-boost-state --communicator --print-source")
 FLAGS = words("--force-overwrite --nvtx --csv --quiet --verbose --disable-extra-suffixes --list-sets")
 VALUES = {"--clock-control": {"base", "none", "reset", "boost", "force-boost"}, "--cache-control": {"all", "none"},
           "--set": {"basic", "detailed", "full", "roofline"}, "--config-file": {"on", "off"},
-          "--target-processes": {"all", "application-only"}, "--rename-kernels": {"on", "off"}, "--graph-profiling": {"node", "graph"},
+          "--target-processes": {"all", "application-only"}, "--rename-kernels": {"on", "off"},
+          "--graph-profiling": {"node", "graph"},
           "--replay-mode": {"kernel", "application", "range", "app-range"}, "--profile-from-start": {"on", "off"},
           "--kernel-name-base": {"function", "demangled", "mangled"}}  # fmt: skip
 
@@ -77,6 +78,12 @@ def profile(options, command, behavior, includes=()):
         print(
             "==ERROR== ERR_NVGPUCTRPERM - The user does not have permission to access NVIDIA GPU Performance Counters"
         )
+        return 1
+    said = {"busy": "==ERROR== Profiling failed because a driver resource was unavailable. Ensure that no other tool "
+            "(like DCGM) is concurrently collecting profiling data.",
+            "unsupported": "==ERROR== Unsupported GPU"}  # fmt: skip
+    if behavior in said:
+        print(said[behavior])
         return 1
     print("==PROF== Disconnected from process 4711")
     if status:

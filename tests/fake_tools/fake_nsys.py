@@ -31,7 +31,8 @@ VALUES = {"--sample": SCOPES, "--cpuctxsw": SCOPES,
           "--cuda-graph-trace": {"graph", "node"}, "--wait": {"primary", "all"}, "--export": {"sqlite", "none"},
           "--cuda-memory-usage": {"true", "false"}, "--force-overwrite": {"true", "false"},
           "--discard-environment": {"true", "false"}, "--kill": {"none", "sigkill", "sigterm"},
-          "--capture-range": {"none", "cudaProfilerApi", "nvtx", "hotkey"}, "--python-backtrace": {"cuda", "none"}}  # fmt: skip
+          "--capture-range": {"none", "cudaProfilerApi", "nvtx", "hotkey"},
+          "--python-backtrace": {"cuda", "none"}}  # fmt: skip
 
 
 def main():

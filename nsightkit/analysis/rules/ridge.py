@@ -15,6 +15,7 @@ from nsightkit.analysis.rules.evidence import APART_POINTS, LOW_PCT, MEMORY, SM,
 
 NOT_DECIDED = "not decided"
 NO_WORK = "no floating-point work"
+FAR_FROM_ROOF = "far from its roof, and without throughputs the cause is not known"
 
 
 def judge(evidence: Evidence, margin: float) -> Verdict:
@@ -38,7 +39,10 @@ def _without_throughput(evidence: Evidence, placed: Placement) -> Verdict:
     if not placed.flop:
         # Integer work would not show in the roofline at all.
         return _verdict(evidence, "UNKNOWN", NO_WORK)
-    return _by_ridge(evidence, placed, ("throughputs were not collected: latency is not ruled out",))
+    if placed.efficiency * 100 < LOW_PCT:
+        # Far from its roof, and without throughputs nobody can say why.
+        return _verdict(evidence, "UNKNOWN", NOT_DECIDED, flags=(FAR_FROM_ROOF,))
+    return _by_ridge(evidence, placed)
 
 
 def _low_throughput(evidence: Evidence, placed: Placement, highest: float) -> Verdict:

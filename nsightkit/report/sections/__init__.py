@@ -13,7 +13,11 @@ from nsightkit.report.context import Context
 # The order is the order in the document.
 SECTIONS = (
     "overview",
+    "findings",
     "top_kernels",
+    "phases",
+    "timeline",
+    "launches",
     "ranges",
     "calls",
     "classification",

@@ -34,4 +34,5 @@ def _figure(context: Context, index: int) -> Figure | None:
     name = f"roofline-{index + 1}"
     few = len(context.kernels) <= MANY_KERNELS
     words = sentence(context.analysis.kernels[index]) if few else ""
-    return Figure(name, mark.name, rooflines.single(mark, hover=few), words, mark.words)
+    drawn = rooflines.single(mark, hover=few)
+    return Figure(name, mark.name, drawn, words, mark.words, href=mark.href)

@@ -5,15 +5,21 @@ In: the classified kernels. Out: a card each: verdict, counters, the rule's inpu
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from nsightkit.analysis.results import ClassifiedKernel
 from nsightkit.report import blocks
 from nsightkit.report import format as fmt
 from nsightkit.report.blocks import Block, Cell, Group, Items, Pairs, Section, Text
-from nsightkit.report.context import MANY_KERNELS, NEEDS_COUNTERS, Context
+from nsightkit.report.context import BOUND_WORDS, MANY_KERNELS, NEEDS_COUNTERS, Context
 from nsightkit.report.labels import metric_label, metric_text, metric_unit, sentence
 from nsightkit.tables import COUNTER_COLUMNS
 
+if TYPE_CHECKING:
+    from nsightkit.analysis.rule_advice import Advice
+
 _MARKDOWN_CARDS = 24
+_RULES_FEW, _RULES_MANY = 12, 2
 # Of many kernels, signatures stand among the full names only, and cards show these counters and the work done; the
 # data of the page hold all of them.
 _SHORT_CARD = (
@@ -51,14 +57,72 @@ def _card(context: Context, index: int, kernel: ClassifiedKernel) -> Group:
         said.append(f"Missing: {_some([metric_label(name) for name in verdict.missing])}.")
     if verdict.limiter:
         said.append(f"Busiest unit: {verdict.limiter}.")
+    story = context.analysis.story
+    if story and index in story.limiters:
+        said.append(f"Theoretical occupancy is limited by {story.limiters[index]}.")
+    said += _places(context, kernel)
     suspects = kernel.point.flags if kernel.point else ()
     said += [f"Suspect: {flag}." for flag in suspects]
     said += [f"Note: {flag}." for flag in verdict.flags if flag not in suspects]
     parts.append(Items(tuple(said), "note"))
+    parts += _against_class(context, kernel)
+    parts += _advice(context, index)
     if len(context.kernels) <= MANY_KERNELS:
         parts.append(Text(kernel.kernel_name, "signature"))
     subtitle = " · ".join(part for part in (kernel.family, kernel.library) if part)
     return Group(tuple(parts), kernel.friendly_name, "card", context.anchor(index), verdict.bound, subtitle)
+
+
+def _places(context: Context, kernel: ClassifiedKernel) -> list[str]:
+    """Say where in the tree of ranges the timeline saw the kernel, and how many launches of it."""
+    timed = context.timeline_of.get(kernel.kernel_name)
+    if timed is None:
+        return []
+    said = (
+        f"In the timeline: {blocks.counted(timed.launch_count, 'launch', 'launches')}, {fmt.duration(timed.total_ns)}, "
+        f"{fmt.share(timed.share)} of the kernel time"
+    )
+    phases = context.analysis.story.phases if context.analysis.story else None
+    paths = phases.paths.get(timed.kernel_name, ()) if phases else ()
+    return [said + "".join(f"; {fmt.share(share)} of it in {fmt.printable(path)}" for path, share in paths) + "."]
+
+
+def _against_class(context: Context, kernel: ClassifiedKernel) -> list[Block]:
+    """Set the kernel's counters beside the means of its class; of many kernels the tables of means are enough."""
+    means = next((c for c in context.analysis.classes if c.bound == kernel.verdict.bound), None)
+    if means is None or means.kernel_count < 2 or len(context.kernels) > MANY_KERNELS:
+        return []
+    known = kernel.counters | {"duration_ns": kernel.duration_ns}
+    pairs = [
+        (f"{metric_label(name)}", Cell(f"{fmt.with_unit(own, unit)} against {fmt.with_unit(mean, unit)}",
+                                       f"{blocks.exact(own, unit)} against {blocks.exact(mean, unit)}"))
+        for name, mean in means.means.items()
+        if mean is not None and (own := known.get(name)) is not None and (unit := metric_unit(name)) is not None
+    ]  # fmt: skip
+    title = f"Against the mean of {fmt.count(means.kernel_count)} {BOUND_WORDS[means.bound]} kernels"
+    return [Pairs(tuple(pairs), title)] if pairs else []
+
+
+def _advice(context: Context, index: int) -> list[Block]:
+    """Quote NVIDIA's rules: global estimates first; none are added up."""
+    said = context.analysis.story.advice.get(index, ()) if context.analysis.story else ()
+    few = len(context.kernels) <= MANY_KERNELS
+    shown = said[: _RULES_FEW if few else _RULES_MANY]
+    if not shown:
+        return []
+    items = [_rule_words(advice, few) for advice in shown]
+    if len(said) > len(shown):
+        items.append(f"{fmt.count(len(said) - len(shown))} further rules are not shown.")
+    title = "NVIDIA's rules; global speed-ups are of the launch, local ones of a section, none add up"
+    return [Group((Items(tuple(items)),), title, "fold")] if few else [Items(tuple(items), "note")]
+
+
+def _rule_words(advice: Advice, full: bool) -> str:
+    estimate = ""
+    if advice.estimated_speedup_pct is not None and advice.speedup_kind:
+        estimate = f" ({advice.speedup_kind.lower()} speed-up {fmt.percent(advice.estimated_speedup_pct)})"
+    head = f"{advice.title or advice.rule}{estimate}"
+    return f"{head}: {advice.message}" if full else f"NVIDIA: {head}"
 
 
 def _launches(kernel: ClassifiedKernel) -> str:

@@ -6,12 +6,14 @@ In: everything. Out: the section that answers the question before any table does
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from nsightkit.report import blocks, charts, marks, rooflines
 from nsightkit.report import format as fmt
 from nsightkit.report.blocks import Block, Cell, Column, DataTable, Fact, Facts, Figure, Group, Key, Section, Text
 from nsightkit.report.context import BOUND_WORDS, FIRST_ROWS, Context
 from nsightkit.report.labels import sentence
+from nsightkit.report.sections import findings
 
 _MOST_FAMILIES = 8
 
@@ -22,13 +24,15 @@ def build(context: Context) -> Section:
     facts = _facts(context)
     if facts:
         parts.append(Facts(tuple(facts)))
+    parts += _quality(context)
     parts += _notes(context)
-    strips = tuple(block for block in (_families(context), _bounds(context)) if block)
+    parts += _first_findings(context)
+    strips = tuple(block for block in (_phases(context), _families(context), _bounds(context)) if block)
     pair = tuple(block for block in (_roofline(context), _first_kernels(context)) if block)
     if len(strips) == len(pair) == 1:
         parts.append(Group((*strips, *pair), layout="even"))
     else:
-        parts += [Group(strips, layout="even")] if len(strips) == 2 else list(strips)
+        parts += [Group(strips, layout="even")] if len(strips) > 1 else list(strips)
         parts += [Group(pair, layout="pair")] if len(pair) == 2 else list(pair)
     parts += [_machine(context), _captures(context)]
     return Section("overview", "Overview", tuple(parts))
@@ -130,6 +134,41 @@ def _notes(context: Context) -> list[Block]:
     notes = [*context.analysis.notes]
     notes += [f"{c.capture_id}: {note}" for c in context.info.captures for note in c.notes]
     return [blocks.Items(tuple(dict.fromkeys(notes)), "note")] if notes else []
+
+
+def _quality(context: Context) -> list[Block]:
+    verdict, reasons = context.quality
+    return [blocks.Items((f"Capture quality: {verdict}.", *reasons), "note")] if reasons else []
+
+
+def _first_findings(context: Context) -> list[Block]:
+    if not context.findings:
+        return []
+    shown = context.findings[: findings.FIRST]
+    table = findings.table(context, shown, "findings-first", "What would help most", columns=5)
+    hidden = blocks.hidden_rows(len(context.findings), len(shown), "findings")
+    return [replace(table, caption="At stake is an upper bound; stakes overlap and do not add up.", hidden=hidden)]
+
+
+def _phases(context: Context) -> Figure | None:
+    phases = context.analysis.story.phases if context.analysis.story else None
+    if phases is None:
+        return None
+    totals = [sum(times) for times in phases.times_ns]
+    whole = sum(totals)
+    if not whole:
+        return None
+    ranked = list(zip(phases.names, totals, strict=True))
+    rows = ranked[:_MOST_FAMILIES]
+    rest = whole - sum(ns for _, ns in rows)
+    if rest:
+        rows.append((f"{len(ranked) - _MOST_FAMILIES} further", rest))
+    parts = [
+        charts.Part(mark, fmt.printable(name), ns / whole, fmt.share(ns / whole))
+        for mark, (name, ns) in zip(charts.FAMILY_MARKS, rows, strict=False)
+    ]
+    caption = f"GPU time by the range that launched it; kernels, copies and fills. {context.timeline_scope}."
+    return _strip("phases-strip", "GPU time by phase", parts, caption)
 
 
 def _families(context: Context) -> Figure | None:

@@ -19,10 +19,10 @@ def build(context: Context) -> Section:
     """Return the table of ranges."""
     rows = context.analysis.ranges
     if not rows:
-        return Section("ranges", "Phases", missing=_NEEDED)
+        return Section("ranges", "Ranges", missing=_NEEDED)
     caption = (
         "Wall time of each range on its own thread, waiting included; this is CPU time, not GPU time. Ranges nest: "
         f"a share is of the sum over all ranges, and shares do not add up to the run. {context.timeline_scope}."
     )
     shown = sums.table("range-sums", "Ranges by total time", rows, caption, context.options.limit)
-    return Section("ranges", "Phases", (shown,))
+    return Section("ranges", "Ranges", (shown,))

@@ -1,0 +1,86 @@
+"""NVIDIA's own advice, ranked without promising more than it does.
+
+In: rows of rule_results and kernel_counters. Out: `Advice`. Only a global estimate, which is about the whole launch, is
+multiplied by the kernel's share of time; a local one is about a part of the launch and is shown as it is. No two
+estimates are added.
+
+Source: NVIDIA, "Nsight Compute", rules with estimated speed-ups; docs/method.md, "Advice".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Row = Mapping[str, Any]
+GLOBAL, LOCAL = "GLOBAL", "LOCAL"
+NOT_ADVICE = ("OK", "ERROR")
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """One finding of a rule over all launches of one kernel; shares are 0 to 1 and upper bounds."""
+
+    capture_id: str
+    kernel_name: str
+    rule: str
+    title: str
+    message: str
+    launch_count: int
+    speedup_kind: str  # GLOBAL, LOCAL or ""
+    estimated_share: float | None  # of the launch (GLOBAL) or of a part of it (LOCAL), the largest of its launches
+    time_share: float | None  # of the kernel in the profiled time
+    run_share: float | None  # GLOBAL only: of the profiled time of all kernels
+
+
+def rank_advice(rules: Iterable[Row], counters: Sequence[Row]) -> list[Advice]:
+    """Return the findings, those that could save most of the run first, then local ones, then those without a figure.
+
+    Args:
+        rules: rows of rule_results.
+        counters: rows of kernel_counters of the same captures.
+    """
+    launches = {(row["capture_id"], row["launch_index"]): row for row in counters}
+    whole = _time_by(counters, lambda row: row["capture_id"])
+    groups: dict[tuple[Any, ...], list[tuple[Row, Row]]] = {}
+    for rule in rules:
+        launch = launches.get((rule["capture_id"], rule["launch_index"]))
+        if launch is not None and rule["kind"] not in NOT_ADVICE:
+            key = (rule["capture_id"], launch["kernel_name"], rule["rule"], rule["title"], rule["speedup_kind"] or "")
+            groups.setdefault(key, []).append((rule, launch))
+    found = [_advice(key, members, whole) for key, members in groups.items()]
+    return sorted(found, key=_rank)
+
+
+def _time_by(rows: Sequence[Row], key: Any) -> dict[Any, float]:
+    times: dict[Any, float] = {}
+    for row in rows:
+        times[key(row)] = times.get(key(row), 0.0) + (row["duration_ns"] or 0.0)
+    return times
+
+
+def _advice(key: tuple[Any, ...], members: Sequence[tuple[Row, Row]], whole: Mapping[str, float]) -> Advice:
+    capture, kernel, rule, title, kind = key
+    saved, time, largest = 0.0, 0.0, None
+    for finding, launch in members:
+        duration, estimate = launch["duration_ns"] or 0.0, _share(finding["estimated_speedup_pct"])
+        time += duration
+        if estimate is not None:
+            saved += estimate * duration
+            largest = estimate if largest is None else max(largest, estimate)
+    total = whole[capture]
+    longest = max(members, key=lambda item: item[0]["estimated_speedup_pct"] or 0.0)[0]
+    return Advice(
+        capture, kernel, rule, title or "", longest["message"] or "", len(members), kind, largest,
+        time / total if total else None,
+        saved / total if total and kind == GLOBAL and largest is not None else None,
+    )  # fmt: skip
+
+
+def _share(percent: float | None) -> float | None:
+    return None if percent is None or not 0 <= percent <= 100 else percent / 100
+
+
+def _rank(advice: Advice) -> tuple[float, float, float]:
+    return (-(advice.run_share or 0.0), -(advice.estimated_share or 0.0), -(advice.time_share or 0.0))

@@ -1,0 +1,1 @@
+"""The rules behind the findings, one module each with ``find(inputs)``; `findings.RULES` lists them."""

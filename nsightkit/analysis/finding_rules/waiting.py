@@ -1,0 +1,89 @@
+"""Time in which the GPU computes nothing: late launches, the host, synchronization, copies, collectives.
+
+In: shares of the span by cause, and how much tracing slowed the run down. Out: findings. Without a measured overhead of
+tracing nothing is said of idle time, since tracing itself makes gaps; what runs on the GPU is not in doubt.
+
+Source: docs/method.md, rules for launch-bound runs and for tracing overhead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from nsightkit.analysis.findings import SPAN, Finding, FindingInputs, Number, Withheld
+from nsightkit.analysis.whole_run import LOSS_THRESHOLD, RunFigures
+
+# Of the idle time, so much must lie in gaps with an empty queue before launches are the cause.
+_MOSTLY = 0.5
+_LEAST = 0.05
+_IDLE = {
+    "HOST": ("The GPU waits for code on the host", "Move data loading and Python work off the launching thread."),
+    "SYNCHRONIZATION": (
+        "The host waits for the GPU, then the GPU for the host",
+        "Remove synchronizing calls (.item(), .cpu(), cudaDeviceSynchronize) from the step.",
+    ),
+}
+_ON_GPU = {
+    "COMMUNICATION": (
+        "Communication runs alone",
+        "Overlap collectives with computing: larger buckets, another stream, later waits.",
+    ),
+    "TRANSFER": (
+        "Copies run alone",
+        "Keep data on the GPU, pin host memory, and copy on a stream of its own beside kernels.",
+    ),
+}
+
+
+def find(inputs: FindingInputs) -> Iterator[Finding | Withheld]:
+    """Look at what the span on the GPU went to."""
+    figures = inputs.figures
+    if figures is None:
+        return
+    for cause, (title, action) in _ON_GPU.items():
+        if figures.shares[cause] >= _LEAST:
+            reason = "what ran on the GPU was measured; how much of it can overlap is not known"
+            yield _finding(figures, (cause, title, action), "medium", reason)
+    if figures.idle_share < LOSS_THRESHOLD:
+        return
+    if not figures.tracing_allows_idle_verdict:
+        yield Withheld("waiting", _why_not(figures))
+        return
+    yield from _idle(figures)
+
+
+def _why_not(figures: RunFigures) -> str:
+    idle = f"the GPU was idle for {figures.idle_share:.0%} of the traced span"
+    if figures.tracing_ratio is None:
+        return f"{idle}, but the overhead of tracing was not measured: whether launches bound the run is not said"
+    return f"{idle}, but tracing made the run {figures.tracing_ratio:.2f} times as long: its gaps may be the tracer's"
+
+
+def _idle(figures: RunFigures) -> Iterator[Finding | Withheld]:
+    survives = figures.corrected_idle_share is not None and figures.corrected_idle_share >= LOSS_THRESHOLD
+    late = figures.empty_queue_share_of_idle or 0.0
+    reason = f"tracing made the run {figures.tracing_ratio:.2f} times as long, and the share survives that correction"
+    if not survives:
+        yield Withheld("waiting", "the idle share does not survive the correction for the overhead of tracing")
+    elif late > _MOSTLY and figures.shares["LAUNCH"] >= figures.shares["HOST"]:
+        title = "Launch-bound: the GPU waits for the next launch"
+        action = "Capture the step in a CUDA graph, fuse small kernels, or give each launch more work (a larger batch)."
+        yield _finding(figures, ("LAUNCH", title, action), "high", reason)
+    else:
+        for cause, (title, action) in _IDLE.items():
+            if figures.shares[cause] >= _LEAST:
+                yield _finding(figures, (cause, title, action), "medium", reason)
+
+
+def _finding(figures: RunFigures, words: tuple[str, str, str], confidence: str, reason: str) -> Finding:
+    cause, title, action = words
+    share = figures.shares[cause]
+    evidence = [Number(f"{cause.lower()} share of the span", share, "1"), Number("span", figures.span_ns, "ns")]
+    if cause == "LAUNCH":
+        evidence.append(Number("idle with an empty queue", figures.empty_queue_share_of_idle or 0.0, "1"))
+        if figures.mean_launch_ns is not None:
+            evidence.append(Number("launch call to start, queue empty", figures.mean_launch_ns, "ns"))
+    return Finding(
+        "waiting", title, action, tuple(evidence), share * figures.span_ns, share, SPAN,
+        "all of that time", confidence, reason,
+    )  # fmt: skip

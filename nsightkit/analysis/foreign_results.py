@@ -1,0 +1,330 @@
+"""Gives results of benchmarks one meaning, whoever wrote them.
+
+In: (file name, object) pairs: results of our workloads, of a KV decode benchmark ({meta, params, metrics}), of a
+benchmark of cache variants (one object a line, told apart by benchmark_name), and sums of Nsight Compute counters. Out:
+`Results`, frozen records. What a file does not record is None.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nsightkit.analysis.model_shapes import ModelShape, shape_from
+
+Item = tuple[str, dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """One timed configuration. `decode_ms` is what the source calls the time of all new tokens."""
+
+    source: str
+    arm: str  # "KV cache on", "KV cache off", or the name of a variant
+    cached: bool | None
+    gpu: str | None
+    dtype: str | None
+    model: ModelShape | None
+    batch: int
+    prompt: int
+    new_tokens: int
+    scope: str  # what the source says was timed
+    decode_ms: float
+    prefill_ms: float | None = None
+    printed_tokens_per_s: float | None = None
+    sample_count: int | None = None
+    samples_ms: tuple[float, ...] = ()
+    ci_ms: tuple[float, float] | None = None
+    step_percentiles_ms: tuple[float, float, float] | None = None
+    warmup: int | None = None
+    peak_bytes: float | None = None
+    kv_bytes: float | None = None
+    parts_ms: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def ms_per_token(self) -> float:
+        """Time of one step, of all sequences together."""
+        return self.decode_ms / self.new_tokens
+
+    @property
+    def tokens_per_s_per_sequence(self) -> float:
+        """What one reader of the text sees."""
+        return 1e3 / self.ms_per_token
+
+    @property
+    def tokens_per_s_aggregate(self) -> float:
+        """What the machine delivers."""
+        return self.batch * self.tokens_per_s_per_sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Sums of hardware counters over the kernels of one phase of one variant."""
+
+    source: str
+    variant: str
+    phase: str
+    flop: float
+    dram_bytes: float
+    duration_ns: float
+    kernel_count: int
+
+    @property
+    def flop_per_byte(self) -> float:
+        """Arithmetic intensity as counted."""
+        return self.flop / self.dram_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Users:
+    """The largest batch that fitted."""
+
+    variant: str
+    positions: int
+    users: int
+    peak_bytes: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """The perplexity of one variant on `tokens` tokens."""
+
+    variant: str
+    perplexity: float
+    loss: float
+    tokens: int
+    standard_error: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Time by part of the model."""
+
+    variant: str
+    positions: int
+    times_ms: tuple[tuple[str, float], ...]
+
+    def ms(self, part: str) -> float | None:
+        """Return the time of `part`, None where it is not among them."""
+        return dict(self.times_ms).get(part)
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """All that was found; `passed_over` counts objects of no known kind."""
+
+    timings: tuple[Timing, ...] = ()
+    counted: tuple[Counted, ...] = ()
+    users: tuple[Users, ...] = ()
+    quality: tuple[Quality, ...] = ()
+    parts: tuple[Parts, ...] = ()
+    model: ModelShape | None = None
+    gpu: str | None = None
+    prompt: int | None = None
+    peaks: tuple[tuple[str, float], ...] = ()  # roofs that the source states: flop_per_s, bytes_per_s
+    passed_over: int = 0
+
+
+def parse_results(items: Sequence[Item]) -> Results:
+    """Return the records of `items`."""
+    made: list[Any] = []
+    passed_over = 0
+    for name, data in items:
+        kind = next((make for knows, make in _KINDS if knows(data)), None)
+        if kind is None:
+            passed_over += 1
+            continue
+        made += kind(name, data)
+    about: dict[str, Any] = next((item for item in made if isinstance(item, dict)), {})
+    return Results(
+        timings=tuple(item for item in made if isinstance(item, Timing)),
+        counted=tuple(item for item in made if isinstance(item, Counted)),
+        users=tuple(item for item in made if isinstance(item, Users)),
+        quality=tuple(item for item in made if isinstance(item, Quality)),
+        parts=tuple(item for item in made if isinstance(item, Parts)),
+        passed_over=passed_over,
+        **about,
+    )
+
+
+def _arm(cached: bool) -> str:
+    return f"KV cache {'on' if cached else 'off'}"
+
+
+def _decode_benchmark(name: str, data: dict[str, Any]) -> list[Timing]:
+    meta, params, metrics = data["meta"], data["params"], data["metrics"]
+    if metrics.get("decode_total_ms") is None:
+        return []
+    cached = bool(params["kv_cache"])
+    return [
+        Timing(
+            source=name,
+            arm=_arm(cached),
+            cached=cached,
+            gpu=meta.get("gpu_name"),
+            dtype=meta.get("dtype"),
+            model=_shape(params),
+            batch=params["batch_size"],
+            prompt=params["prompt_len"],
+            new_tokens=params["max_new_tokens"],
+            scope=str(params.get("phase", "")),
+            decode_ms=metrics["decode_total_ms"],
+            prefill_ms=metrics.get("prefill_ms"),
+            printed_tokens_per_s=metrics.get("decode_tok_s"),
+            sample_count=params.get("bench_iters"),
+            warmup=params.get("warmup_iters"),
+            peak_bytes=metrics.get("peak_alloc_bytes"),
+        )
+    ]
+
+
+def _shape(sizes: dict[str, Any]) -> ModelShape | None:
+    if not {"n_layer", "n_head", "n_embd", "vocab_size"} <= set(sizes):
+        return None
+    entry = {
+        "layers": sizes["n_layer"],
+        "heads": sizes["n_head"],
+        "width": sizes["n_embd"],
+        "vocabulary": sizes["vocab_size"],
+        "learned_positions": sizes.get("block_size"),
+        "kv_heads": sizes.get("n_kv_head"),
+        "biases": sizes.get("bias"),
+    }
+    return shape_from(entry)
+
+
+def _own_results(name: str, data: dict[str, Any]) -> list[Timing | Quality]:
+    settings, metrics = data["settings"], data["metrics"]
+    if data["workload"] == "perplexity":
+        return [
+            Quality(
+                settings["variant"],
+                metrics["perplexity"],
+                metrics["loss"],
+                int(metrics["evaluated_tokens"]),
+                metrics.get("loss_standard_error"),
+            )
+        ]
+    if metrics.get("time_per_output_token_ms") is None:
+        return []
+    return [_own_timing(name, data)]
+
+
+def _own_timing(name: str, data: dict[str, Any]) -> Timing:
+    settings, metrics, spread = data["settings"], data["metrics"], _decode_spread(data)
+    variant = settings.get("variant")
+    cached = settings["kv_cache"] if variant is None else variant != "v0"
+    low, high = spread.get("ci_low_ns"), spread.get("ci_high_ns")
+    percentiles = tuple(metrics.get(f"step_p{p}_ms") for p in (50, 95, 99))
+    return Timing(
+        source=name,
+        arm=variant or _arm(cached),
+        cached=cached,
+        gpu=data["machine"]["device_name"],
+        dtype=data["machine"]["dtype"],
+        model=shape_from(settings["shape"]),
+        batch=settings["batch_size"],
+        prompt=settings["prompt_len"],
+        new_tokens=settings["max_new_tokens"],
+        scope="decode steps without prefill",
+        decode_ms=metrics["time_per_output_token_ms"] * settings["max_new_tokens"],
+        prefill_ms=metrics.get("time_to_first_token_ms"),
+        sample_count=spread.get("count"),
+        samples_ms=tuple(_decode_samples(data)),
+        warmup=data["warmup_iters"],
+        ci_ms=None if low is None or high is None else (low / 1e6, high / 1e6),
+        step_percentiles_ms=None if None in percentiles else percentiles,
+        peak_bytes=data["peak_memory_bytes"],
+        kv_bytes=metrics.get("kv_cache_bytes"),
+        parts_ms=tuple(
+            (part, metrics[f"{part}_ms"])
+            for part in ("attention", "mlp", "head", "other")
+            if metrics.get(f"{part}_ms") is not None
+        ),
+    )
+
+
+def _decode_spread(data: dict[str, Any]) -> dict[str, Any]:
+    spreads = data["spreads"]
+    found: dict[str, Any] = spreads.get("decode") or spreads.get("decode_step") or {}
+    return found
+
+
+def _decode_samples(data: dict[str, Any]) -> list[float]:
+    return [sum(rep.get("decode_ns") or rep.get("decode_step_ns", ())) / 1e6 for rep in data["repetitions"]]
+
+
+def _variant_benchmark(name: str, data: dict[str, Any]) -> list[Any]:
+    about = {
+        "model": _shape(data.get("model_config", {})),
+        "gpu": data.get("gpu_name"),
+        "prompt": data.get("prompt_length"),
+    }
+    make = _VARIANT_ROWS.get(data["benchmark_name"])
+    rows = make(name, data) if make else []
+    if about["prompt"] is None:
+        # Rows on quality know no prompt; the others say more about the whole.
+        return rows
+    return [*rows, about]
+
+
+def _latency(name: str, row: dict[str, Any]) -> list[Timing]:
+    return [
+        Timing(
+            source=name,
+            arm=row["version"],
+            cached=row.get("use_cache"),
+            gpu=row.get("gpu_name"),
+            dtype=row.get("dtype"),
+            model=_shape(row.get("model_config", {})),
+            batch=row["batch_size"],
+            prompt=row["prompt_length"],
+            new_tokens=row["T"],
+            scope="prefill and decode together",
+            decode_ms=row["time_total_ms_median"],
+            sample_count=row.get("n_samples"),
+        )
+    ]
+
+
+def _capacity(name: str, row: dict[str, Any]) -> list[Users]:
+    return [Users(row["version"], row["capacity_T"], row["max_batch_size"], row.get("peak_memory_bytes"))]
+
+
+def _quality(name: str, row: dict[str, Any]) -> list[Quality]:
+    return [Quality(row["version"], row["perplexity"], row["loss"], row["num_tokens_evaluated"])]
+
+
+def _parts(name: str, row: dict[str, Any]) -> list[Parts]:
+    times = {key: value for key, value in row["time_phase_ms"].items() if key != "total"}
+    return [Parts(row["version"], row["T_star"], tuple(times.items()))]
+
+
+def _counters(name: str, data: dict[str, Any]) -> list[Counted]:
+    found = re.match(r"(v\w+?)_(prefill|decode)", name)
+    variant, phase = found.groups() if found else (name, "unknown")
+    return [
+        Counted(name, variant, phase, data["total_flops"], data["dram_bytes"], data["time_ns"], data["kernel_count"])
+    ]
+
+
+def _peaks(name: str, data: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"peaks": (("flop_per_s", data["peak_flop_per_s"]), ("bytes_per_s", data["peak_bytes_per_s"]))}]
+
+
+_VARIANT_ROWS: dict[str, Callable[[str, dict[str, Any]], list[Any]]] = {
+    "latency_vs_T": _latency,
+    "max_batch_capacity": _capacity,
+    "perplexity": _quality,
+    "per_phase_timing": _parts,
+}
+# What tells a kind, and what makes its records; the first that fits is taken.
+_KINDS: tuple[tuple[Callable[[dict[str, Any]], bool], Callable[[str, dict[str, Any]], list[Any]]], ...] = (
+    (lambda d: {"schema_version", "workload", "settings", "metrics", "spreads"} <= set(d), _own_results),
+    (lambda d: {"meta", "params", "metrics"} <= set(d) and "kv_cache" in d["params"], _decode_benchmark),
+    (lambda d: {"benchmark_name", "version"} <= set(d), _variant_benchmark),
+    (lambda d: {"dram_bytes", "total_flops", "time_ns", "kernel_count"} <= set(d), _counters),
+    (lambda d: {"peak_flop_per_s", "peak_bytes_per_s"} <= set(d), _peaks),
+)

@@ -1,0 +1,297 @@
+"""Says whether a capture may be trusted, before any chart is drawn from it.
+
+In: the tables of one capture, and what its command line knows of it. Out: `Quality`: good, usable or unusable, with the
+reasons and for each of them what to do about it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nsightkit.analysis.arrays import Ints, arrow_mask, ints, known, words
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pyarrow as pa
+
+VERDICTS = ("good", "usable", "unusable")
+# Source: judgement on overhead: above this ratio no idle or launch-bound verdict is given.
+MOST_OVERHEAD = 1.1
+_MOST_FAILED = 0.5
+# A first step that takes so much longer than the median holds work of another kind: warm-up, or the prompt.
+_LONG_FIRST = 3.0
+_CLOCK_SPREAD = 0.05
+# Source: messages of nsys on lost events.
+_DROPPED = re.compile(
+    r"[Nn]ot all (?:CUDA|NVTX|OS runtime) events|size limit on recording|[Dd]ropped|buffer overflow|"
+    r"events? (?:were|was|have been) lost"
+)
+_NO_CUDA = re.compile(r"No CUDA events collected|CUPTI_ERROR|Subscribe returned")
+_OTHER_PHASE = re.compile(r"prefill|prompt|warm-?up", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class CaptureFacts:
+    """What the command line knows of a capture; None is "not known"."""
+
+    backend: str
+    range_name: str | None = None  # what the user asked for
+    range_limited: bool = False  # nothing but the range was recorded
+    overhead_ratio: float | None = None  # traced ÷ untraced
+    overhead_wanted: bool = True
+    clock_control: str | None = None
+    other_processes: tuple[str, ...] = ()
+    warm_repetitions: int | None = None  # before the first timed one
+    tool: str = ""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a capture is not good: how bad, what is wrong, and what to do."""
+
+    verdict: str
+    text: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Quality:
+    """The verdict on a capture: the worst of its reasons."""
+
+    verdict: str
+    reasons: tuple[Reason, ...] = ()
+
+    def as_record(self) -> dict[str, Any]:
+        """Return it as ``run.json`` keeps it."""
+        return {
+            "verdict": self.verdict,
+            "reasons": [reason.text for reason in self.reasons],
+            "remedies": [reason.remedy for reason in self.reasons],
+        }
+
+    def __str__(self) -> str:
+        return f"{self.verdict}: {'; '.join(r.text for r in self.reasons)}" if self.reasons else self.verdict
+
+
+@dataclass(frozen=True)
+class _Capture:
+    tables: Mapping[str, pa.Table]
+    facts: CaptureFacts
+
+    def rows(self, name: str) -> int:
+        """Return how many rows table `name` has."""
+        table = self.tables.get(name)
+        return 0 if table is None else int(table.num_rows)
+
+
+def judge_capture(tables: Mapping[str, pa.Table], facts: CaptureFacts) -> Quality:
+    """Return the verdict on one capture.
+
+    Args:
+        tables: table name -> its rows of this capture; a table without rows may be missing.
+        facts: what the command line knows.
+    """
+    capture = _Capture(tables, facts)
+    reasons = tuple(reason for check in _CHECKS for reason in check(capture))
+    worst = max((VERDICTS.index(reason.verdict) for reason in reasons), default=0)
+    ordered = sorted(reasons, key=lambda reason: -VERDICTS.index(reason.verdict))
+    return Quality(VERDICTS[worst], tuple(ordered))
+
+
+def _kernels(capture: _Capture) -> Iterator[Reason]:
+    if capture.rows("kernel_launches") or capture.rows("kernel_counters") or _graphs_launched(capture):
+        return
+    if capture.facts.backend == "torch" and capture.rows("cpu_operators"):
+        yield Reason("usable", "no kernels: no GPU was traced; the times are those of the CPU",
+                     "run it where torch sees a GPU")  # fmt: skip
+        return
+    ranges = "; its ranges hold CPU time only" if capture.rows("nvtx_ranges") else ""
+    calls = capture.rows("cuda_api_calls")
+    if calls:
+        yield Reason(
+            "unusable", f"no kernels, although the CUDA API was called {calls} times{ranges}",
+            "check 'nsightkit doctor' (WSL, another profiler); let the program end by itself; set "
+            "CuptiUseRawGpuTimestamps=false in nsys's config.ini",
+        )  # fmt: skip
+    else:
+        yield Reason(
+            "unusable", f"no kernels: no GPU was traced{ranges}",
+            "run it where there is a GPU ('nsightkit doctor'), and check that the program uses it",
+        )  # fmt: skip
+
+
+def _range_seen(capture: _Capture) -> Iterator[Reason]:
+    name = capture.facts.range_name
+    if name is None or capture.facts.backend == "ncu":
+        return
+    start, _ = _instances(capture, name)
+    if not start.size and not capture.facts.range_limited:
+        yield Reason("unusable", f"the range {name} was never seen", "check its spelling: nsightkit top --by nvtx")
+    elif start.size <= 1 and not capture.facts.warm_repetitions:
+        yield Reason(
+            "usable", f"only the first repetition of {name} was captured: it is cold (libraries load, caches fill)",
+            "capture more with --repeat, or let the workload warm up before the range",
+        )  # fmt: skip
+
+
+def _instances(capture: _Capture, name: str) -> tuple[Ints, Ints]:
+    """Return begin and end of the instances of range `name`, in order of begin."""
+    table = capture.tables.get("nvtx_ranges")
+    if table is None or not table.num_rows:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    codes, names = words(table, "name")
+    wanted = np.array([word == name for word in names.to_pylist()] + [False])[codes]
+    rows = table.filter(arrow_mask(wanted))
+    start = ints(rows, "start_ns")
+    order = np.argsort(start, kind="stable")
+    return start[order], (start + np.maximum(ints(rows, "duration_ns", 0), 0))[order]
+
+
+def _wrong_phase(capture: _Capture) -> Iterator[Reason]:
+    name = capture.facts.range_name
+    if name is None or _OTHER_PHASE.search(name):
+        return
+    start, end = _instances(capture, name)
+    table = capture.tables.get("nvtx_ranges")
+    if not start.size or table is None:
+        return
+    codes, names = words(table, "name")
+    others = np.array([bool(_OTHER_PHASE.search(word or "")) for word in names.to_pylist()] + [False])[codes]
+    rows = table.filter(arrow_mask(others))
+    begin = ints(rows, "start_ns")
+    inside = np.searchsorted(start, begin, side="right") - 1
+    hit = (inside >= 0) & (begin < end[np.maximum(inside, 0)]) & (begin > start[np.maximum(inside, 0)])
+    if hit.any():
+        lost = int(np.maximum(ints(rows, "duration_ns", 0), 0)[hit].sum()) / max(int((end - start).sum()), 1)
+        found = (rows.filter(arrow_mask(hit))["name"].to_pylist() or [""])[0]
+        yield Reason(
+            "usable", f"the range {name} also holds {found}: {lost:.0%} of its time",
+            f"put {found} before the range, or choose the ranges of the steps with --range",
+        )  # fmt: skip
+        return
+    yield from _long_first(capture, name, (int(start[0]), int(end[0])))
+
+
+def _long_first(capture: _Capture, name: str, bounds: tuple[int, int]) -> Iterator[Reason]:
+    """Yield where the first of the equal ranges inside the first instance is much longer than the others."""
+    table = capture.tables["nvtx_ranges"]
+    begin, length = ints(table, "start_ns"), np.maximum(ints(table, "duration_ns", 0), 0)
+    inside = (begin > bounds[0]) & (begin + length <= bounds[1])
+    codes, names = words(table, "name")
+    for code, word in enumerate(names.to_pylist()):
+        mine = np.flatnonzero(inside & (codes == code))
+        if mine.size >= 4:
+            ordered = length[mine[np.argsort(begin[mine], kind="stable")]]
+            median = float(np.median(ordered[1:]))
+            if median > 0 and ordered[0] > _LONG_FIRST * median:
+                yield Reason(
+                    "usable",
+                    f"the first {word} in {name} takes {ordered[0] / median:.1f} times as long as the others: it holds "
+                    "warm-up or the prompt",
+                    "let the workload warm up before the range, or leave the first step out",
+                )
+                return
+
+
+def _graphs(capture: _Capture) -> Iterator[Reason]:
+    launched = _graphs_launched(capture)
+    table = capture.tables.get("kernel_launches")
+    if launched and not (table is not None and known(table, "graph_node_id").any()):
+        yield Reason(
+            "unusable" if table is None or not table.num_rows else "usable",
+            f"kernels are hidden in CUDA graphs: {launched} launches of graphs, and none of their kernels was recorded",
+            "trace graphs node by node (--cuda-graph-trace=node, nsightkit's default; needs driver support)",
+        )
+
+
+def _graphs_launched(capture: _Capture) -> int:
+    table = capture.tables.get("cuda_api_calls")
+    if table is None or not table.num_rows:
+        return 0
+    codes, names = words(table, "name")
+    return int(np.array([(w or "").startswith(("cudaGraphLaunch", "cuGraphLaunch")) for w in names.to_pylist()]
+                        + [False])[codes].sum())  # fmt: skip
+
+
+def _failed(capture: _Capture) -> Iterator[Reason]:
+    table = capture.tables.get("kernel_counters")
+    if table is None or not table.num_rows:
+        return
+    failed = sum(table["failed"].to_pylist())
+    share = failed / table.num_rows
+    if failed:
+        yield Reason(
+            "unusable" if share > _MOST_FAILED else "usable",
+            f"ncu could not measure {failed} of {table.num_rows} launches ({share:.0%}): their counters are NaN",
+            "use the ncu release that fits the driver (one that was newer gave NaN), or collect fewer metrics",
+        )
+    blind = int((~known(table, "dram_bytes") & ~known(table, "dram_throughput_pct")).sum()) - failed
+    if blind > 0:
+        yield Reason(
+            "usable", f"{blind} of {table.num_rows} launches have no DRAM counter: they get no roofline",
+            "collect the set detailed or the metrics of nsightkit; some integrated GPUs have no such counter",
+        )  # fmt: skip
+
+
+def _dropped(capture: _Capture) -> Iterator[Reason]:
+    table = capture.tables.get("diagnostics")
+    for text in dict.fromkeys(table["text"].to_pylist() if table is not None else ()):
+        first = " ".join(text.split())[:200]
+        if _NO_CUDA.search(text):
+            yield Reason("usable", f'nsys said: "{first}"', "see 'nsightkit doctor'; end other profilers")
+        elif _DROPPED.search(text):
+            yield Reason("usable", f'events are missing: nsys said "{first}"',
+                         "capture a shorter part (--range, --window), and let the program end by itself")  # fmt: skip
+
+
+def _clocks(capture: _Capture) -> Iterator[Reason]:
+    table = capture.tables.get("kernel_counters")
+    if table is None or not table.num_rows or capture.facts.clock_control != "none":
+        return
+    clock = np.array([value for value in table["sm_clock_hz"].to_pylist() if value])
+    spread = float(clock.max() / clock.min() - 1) if clock.size else 0.0
+    moved = f"; the SM clock moved by {spread:.0%} between launches" if spread > _CLOCK_SPREAD else ""
+    yield Reason("usable", f"the clocks were not locked: times depend on temperature and load{moved}",
+                 "--clock-control base, where the GPU allows it (not on MIG)")  # fmt: skip
+
+
+def _overhead(capture: _Capture) -> Iterator[Reason]:
+    facts = capture.facts
+    if facts.backend == "ncu":
+        return
+    if facts.overhead_ratio is None:
+        if facts.overhead_wanted:
+            yield Reason("usable", "the overhead of tracing is not known: no idle or launch-bound verdict is given",
+                         "leave out --no-overhead, and capture the whole run")  # fmt: skip
+    elif facts.overhead_ratio > MOST_OVERHEAD:
+        yield Reason(
+            "usable", f"tracing made the run {facts.overhead_ratio:.2f} times as long: no idle or launch-bound verdict "
+            "is given",
+            "trace less (--range, no --python-stacks), or fewer ranges per step",
+        )  # fmt: skip
+
+
+def _others(capture: _Capture) -> Iterator[Reason]:
+    if capture.facts.other_processes:
+        names = ", ".join(capture.facts.other_processes[:3])
+        yield Reason("usable", f"other processes were on the GPU: {names}", "end them, or choose a free GPU")
+
+
+_CHECKS: tuple[Callable[[_Capture], Iterator[Reason]], ...] = (
+    _kernels, _graphs, _range_seen, _wrong_phase, _failed, _dropped, _clocks, _overhead, _others,
+)  # fmt: skip
+# The tables that a verdict needs, with their columns.
+NEEDED: dict[str, tuple[str, ...]] = {
+    "kernel_launches": ("start_ns", "graph_node_id"),
+    "cuda_api_calls": ("name",),
+    "nvtx_ranges": ("name", "start_ns", "duration_ns"),
+    "cpu_operators": ("operator_name",),
+    "diagnostics": ("text",),
+    "kernel_counters": ("failed", "dram_bytes", "dram_throughput_pct", "sm_clock_hz"),
+}

@@ -1,0 +1,257 @@
+"""Which range encloses which, and which range is the innermost around a moment, for any number of threads at once.
+
+In: begin, end and lane (thread) of ranges, as arrays. Out: `RangeForest`. A range encloses an interval if it begins
+not later and ends not earlier (both ends count, as in NVIDIA's reports); the innermost is the one that began last.
+That holds for nested and for crossing ranges alike.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from heapq import heappop, heappush
+
+import numpy as np
+
+from nsightkit.analysis.arrays import Codes, Ints, Mask
+from nsightkit.errors import AnalysisError
+
+_LARGEST_KEY = 1 << 62
+# So much work is looked at in one go.
+CHUNK = 1 << 16
+THREADS = 2
+_WORTH_THREADS = 1 << 18
+# One pass over all ranges for each level is the fastest way while there are few levels.
+_MOST_PASSES = 12
+
+
+@dataclass(frozen=True)
+class RangeForest:
+    """Ranges in the order of lane, begin, and length (longer first); positions below mean places in this order.
+
+    `parent` is the position of the innermost range that encloses a range, -1 for none; `depth` counts such ancestors.
+    `lane_crosses` marks the lanes in which ranges overlap without one enclosing the other, or an empty range touches
+    another; there a range that encloses a call need not be an ancestor of the innermost one.
+    """
+
+    row: Ints  # (n,) place in the input
+    lane: Ints  # (n,)
+    start_ns: Ints  # (n,)
+    end_ns: Ints  # (n,)
+    parent: Codes  # (n,)
+    depth: Codes  # (n,)
+    key: Ints  # (n,) lane and begin on one axis, rising
+    origin_ns: int
+    span_ns: int
+    lane_crosses: Mask  # (lanes,)
+    crossing_count: int  # ranges that begin inside another of their lane and end after it
+
+    @property
+    def size(self) -> int:
+        """How many ranges there are."""
+        return int(self.row.size)
+
+    def keys(self, lane: Ints | Codes, moment_ns: Ints) -> Ints:
+        """Return `moment_ns` on the axis of `key`; a moment outside all ranges goes to the edge of its lane."""
+        clipped = np.clip(moment_ns - self.origin_ns, -1, self.span_ns - 2)
+        return np.asarray(lane, np.int64) * self.span_ns + clipped
+
+    def innermost(self, lane: Ints | Codes, start_ns: Ints, end_ns: Ints) -> Codes:
+        """Return the position of the innermost range of `lane` around each interval, -1 where there is none.
+
+        Negative lanes have no ranges. Intervals that come sorted by lane and begin are answered fastest.
+        """
+        if not self.size:
+            return np.full(start_ns.size, -1, np.int32)
+        last = np.searchsorted(self.key, self.keys(lane, start_ns), side="right").astype(np.int32) - np.int32(1)
+        last[(last >= 0) & (self.lane[last] != lane)] = -1
+        return self.climb(last, end_ns)
+
+    def innermost_of_calls(self, call: Codes, lane: Codes, start_ns: Ints, end_ns: Ints) -> Codes:
+        """Return the position of the innermost range around the call of each piece of work, -1 where there is none.
+
+        Args:
+            call: for each piece of work the row of its call, -1 for none, shape (work,).
+            lane: lane of each call, -1 for a lane without ranges, shape (calls,).
+            start_ns: when each call began.
+            end_ns: when each call ended.
+        """
+        # One place more than calls, so that -1 finds -1 there.
+        of_call = np.full(lane.size + 1, -1, np.int32)
+        rows, bounds = _by_lane(_asked_for(call, lane))
+        edges = np.searchsorted(self.lane, np.arange(bounds.size))
+
+        def fill(number: int) -> None:
+            mine = rows[bounds[number] : bounds[number + 1]]
+            self._fill(of_call, mine, (start_ns, end_ns), (int(edges[number]), int(edges[number + 1])))
+
+        lanes = np.flatnonzero(edges[1:] > edges[:-1]).tolist()
+        # Lanes do not touch each other's calls, and numpy lets other threads run while it searches and gathers.
+        with ThreadPoolExecutor(THREADS if rows.size >= _WORTH_THREADS else 1) as pool:
+            list(pool.map(fill, lanes))
+        return of_call[call]
+
+    def _fill(self, found: Codes, rows: Ints, times: tuple[Ints, Ints], lane: tuple[int, int]) -> None:
+        """Set `found` for the calls in `rows`, all of one lane, whose ranges lie between two positions."""
+        start_ns, end_ns = times
+        moments = start_ns[rows]
+        if bool((moments[1:] < moments[:-1]).any()):
+            order = np.argsort(moments, kind="stable")
+            rows, moments = rows[order], moments[order]
+        begins = self.start_ns[lane[0] : lane[1]]
+        for first in range(0, rows.size, CHUNK):
+            mine = rows[first : first + CHUNK]
+            last = _last_opened(begins, moments[first : first + CHUNK], lane[0])
+            found[mine] = self.climb(last, end_ns[mine])
+
+    def climb(self, position: Codes, end_ns: Ints) -> Codes:
+        """Return the first of `position` and its ancestors that ends at `end_ns` or later, -1 for none."""
+        found = position.copy()
+        active = np.flatnonzero((found >= 0) & (self.end_ns[found] < end_ns))
+        while active.size:
+            moved = self.parent[found[active]]
+            found[active] = moved
+            active = active[(moved >= 0) & (self.end_ns[moved] < end_ns[active])]
+        return found
+
+    def next_outer(self, position: Codes, end_ns: Ints) -> Codes:
+        """Return the next range outwards from `position` that encloses a call ending at `end_ns`, crossing or not."""
+        before = np.maximum(position, 1) - np.int32(1)
+        same = (position > 0) & (self.lane[before] == self.lane[position])
+        return self.climb(np.where(same, before, np.int32(-1)).astype(np.int32), end_ns)
+
+
+def build_forest(lane: Ints | Codes, start_ns: Ints, end_ns: Ints) -> RangeForest:
+    """Return the forest of ranges; `lane` numbers threads from 0.
+
+    Raises:
+        AnalysisError: the times span more than the axis can hold, which only damaged clocks do.
+    """
+    lane = np.asarray(lane, np.int64)
+    origin = int(start_ns.min()) if start_ns.size else 0
+    # One unit before and one after each lane keep queries outside its ranges from meeting a neighbor.
+    span = (int(max(end_ns.max(), start_ns.max())) - origin if start_ns.size else 0) + 3
+    lanes = int(lane.max()) + 1 if lane.size else 0
+    if lanes * span > _LARGEST_KEY:
+        raise AnalysisError(
+            f"the ranges span {span / 1e9:.0f} s in {lanes} threads: their clock is damaged; capture again",
+            slug="damaged-clock",
+        )
+    order = _order(lane * span + (start_ns - origin), end_ns)
+    lane, start_ns, end_ns = lane[order], start_ns[order], end_ns[order]
+    key = lane * span + (start_ns - origin)
+    ends = np.sort(lane * span + (end_ns - origin))
+    empty = start_ns == end_ns
+    depth = _depth(key, ends, key[empty])
+    parent = _parent(depth)
+    crosses = np.zeros(lanes, np.bool_)
+    crosses[lane[(parent >= 0) & (end_ns[parent] < end_ns)]] = True
+    # An empty range lies inside whatever ends at its moment, which counting cannot see.
+    crosses[lane[empty][_hits(ends, key[empty]) > 1]] = True
+    count = _repair(lane, start_ns, end_ns, crosses, (parent, depth)) if crosses.any() else 0
+    return RangeForest(order, lane, start_ns, end_ns, parent, depth, key, origin, span, crosses, count)
+
+
+def _asked_for(call: Codes, lane: Codes) -> Codes:
+    """Return `lane` with -1 for calls that launched none of the work, where these are most of all calls."""
+    if lane.size <= 2 * call.size:
+        return lane
+    asked = np.zeros(lane.size + 1, np.bool_)
+    asked[call] = True
+    return np.where(asked[:-1], lane, np.int32(-1))
+
+
+def _by_lane(lane: Codes) -> tuple[Ints, Ints]:
+    """Return the rows of the lanes 0, 1, … one after the other, in their order, and where each lane begins and ends."""
+    counts = np.bincount(lane + 1) if lane.size else np.zeros(1, np.int64)
+    # Sixteen bits are sorted digit by digit, several times as fast.
+    order = np.argsort(lane.astype(np.int16) if counts.size < 1 << 15 else lane, kind="stable")
+    return order[counts[0] :], np.concatenate([np.zeros(1, np.int64), np.cumsum(counts[1:])])
+
+
+def _last_opened(begins: Ints, moments: Ints, offset: int) -> Codes:
+    """Return for rising `moments` the position of the last range that had begun; -1 if none of the lane had."""
+    first, last = (int(place) for place in np.searchsorted(begins, moments[[0, -1]], side="right"))
+    if last - first > moments.size:
+        found = np.searchsorted(begins, moments, side="right").astype(np.int32)
+    else:
+        # Fewer ranges than moments: looking up each range among the moments takes fewer searches.
+        opened = np.bincount(np.searchsorted(moments, begins[first:last], side="left"), minlength=moments.size)
+        found = np.cumsum(opened, dtype=np.int32)
+        found += np.int32(first)
+    none = int(np.searchsorted(found, 1)) if first == 0 else 0
+    found += np.int32(offset - 1)
+    found[:none] = -1
+    return found
+
+
+def _order(key: Ints, end: Ints) -> Ints:
+    """Return the order by key, longer ranges first; of two equal ranges the later row is the inner one."""
+    if bool((key[1:] > key[:-1]).all()):
+        return np.arange(key.size)
+    order = np.argsort(key, kind="stable")
+    tied = key[order[1:]] == key[order[:-1]]
+    if tied.any():
+        members = np.flatnonzero(np.append(tied, False) | np.append(False, tied))
+        rows = order[members]
+        order[members] = rows[np.lexsort((-end[rows], key[rows]))]
+    return order
+
+
+def _depth(key: Ints, ends: Ints, empty: Ints) -> Codes:
+    """Return how many ranges opened before each and are still open, where ranges nest."""
+    closed = np.searchsorted(ends, key, side="right")
+    if empty.size:
+        # Ends of empty ranges that begin with a range, but come after it, did not close before it.
+        closed -= _hits(empty, key)
+    return (np.arange(key.size) - closed).astype(np.int32)
+
+
+def _hits(rising: Ints, values: Ints) -> Ints:
+    """Return how often each of `values` is in `rising`."""
+    return np.searchsorted(rising, values, side="right") - np.searchsorted(rising, values, side="left")
+
+
+def _parent(depth: Codes) -> Codes:
+    """Return the nearest earlier range that is one level higher."""
+    parent = np.full(depth.size, -1, np.int32)
+    place = np.arange(depth.size, dtype=np.int32)
+    deepest = int(depth.max(initial=0))
+    for level in range(1, min(deepest, _MOST_PASSES) + 1):
+        above = np.maximum.accumulate(np.where(depth == level - 1, place, np.int32(0)))
+        mine = np.flatnonzero(depth == level)
+        parent[mine] = above[mine]
+    if deepest > _MOST_PASSES:
+        _deep_parents(depth, parent)
+    return parent
+
+
+def _deep_parents(depth: Codes, parent: Codes) -> None:
+    """Fill in the parents of the deepest levels at once, however many there are."""
+    inner = np.flatnonzero(depth > _MOST_PASSES)
+    by_level = np.argsort(depth, kind="stable")
+    axis = depth[by_level].astype(np.int64) * depth.size + by_level
+    place = np.searchsorted(axis, (depth[inner].astype(np.int64) - 1) * depth.size + inner) - 1
+    parent[inner] = by_level[np.maximum(place, 0)]
+
+
+def _repair(lane: Ints, start: Ints, end: Ints, crosses: Mask, tree: tuple[Codes, Codes]) -> int:
+    """Set parent and depth anew in the lanes that cross, with a stack of falling ends; return how many ranges cross."""
+    parent, depth = tree
+    count = 0
+    for number in np.flatnonzero(crosses):
+        first, last = np.searchsorted(lane, [number, number + 1])
+        stack: list[int] = []
+        open_ends: list[int] = []
+        for place in range(first, last):
+            ends = int(end[place])
+            while stack and end[stack[-1]] < ends:
+                stack.pop()
+            parent[place] = stack[-1] if stack else -1
+            depth[place] = depth[stack[-1]] + 1 if stack else 0
+            stack.append(place)
+            while open_ends and open_ends[0] <= start[place]:
+                heappop(open_ends)
+            count += bool(open_ends and open_ends[0] < ends)
+            heappush(open_ends, ends)
+    return count

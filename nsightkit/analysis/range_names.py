@@ -1,0 +1,48 @@
+"""Names of ranges in the form in which instances of one thing share one name.
+
+In: names as the program gave them. Out: `step_*` for `step_17`, `aten::addmm` for `aten::addmm, op_id = 5`. A number
+counts instances where it stands alone; in `w1`, `h2d`, `fp16` and `batch=8` it is part of the name. A name whose form
+nobody else has stays as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nsightkit.analysis.arrays import Codes, codes_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# What PyTorch's emit_nvtx puts behind the name of an operator. Source: torch.autograd.profiler.emit_nvtx.
+_OPERATOR_TAIL = r", (seq|op_id|sizes|input_op_ids) = .*$"
+_ALONE = re.compile(r"(?<![A-Za-z0-9=])(?<!= )\d+(?![A-Za-z0-9])")
+
+
+def normal_name(name: str) -> str:
+    """Return `name` without what tells its instances apart.
+
+    >>> normal_name("step_17"), normal_name("layers.3.w1"), normal_name("aten::add, seq = 4, op_id = 9")
+    ('step_*', 'layers.*.w1', 'aten::add')
+    """
+    return _ALONE.sub("*", re.sub(_OPERATOR_TAIL, "", name, flags=re.DOTALL))
+
+
+def normalized(names: pa.Array) -> tuple[Codes, list[str]]:
+    """Return for distinct `names` the code of the form that each goes by, and these forms."""
+    import pyarrow.compute as pc
+
+    if not len(names):
+        return np.empty(0, np.int32), []
+    cut = pc.replace_substring_regex(names, f"(?s){_OPERATOR_TAIL}", "").dictionary_encode()
+    stems = cut.dictionary.to_pylist()
+    stem_of = codes_of(cut.indices)
+    forms = [_ALONE.sub("*", stem) for stem in stems]
+    shared = Counter(forms)
+    chosen = [form if shared[form] > 1 else stem for form, stem in zip(forms, stems, strict=True)]
+    places = {name: place for place, name in enumerate(dict.fromkeys(chosen))}
+    return np.array([places[name] for name in chosen], np.int32)[stem_of], list(places)

@@ -1,0 +1,32 @@
+"""What a workload imports: ranges that every profiler sees, timing with its spread, and results with a schema.
+
+In: a program that says what it does now, and the part of it that is to be timed. Out: ranges in NVTX and in
+torch.profiler, `Measurement`, and a results file. Torch is never imported from here.
+
+    from nsightkit import annotate
+
+    with annotate.range("decode_step", payload=7):
+        ...
+"""
+
+from nsightkit.annotate.measuring import Laps, Measurement, Plan, measure
+from nsightkit.annotate.ranges import profiled, range
+from nsightkit.annotate.results import check_results, describe_machine, results_of, write_results
+from nsightkit.annotate.spread import OUTLIER_RULE, Spread, percentile, spread_of
+
+__all__ = [
+    "OUTLIER_RULE",
+    "Laps",
+    "Measurement",
+    "Plan",
+    "Spread",
+    "check_results",
+    "describe_machine",
+    "measure",
+    "percentile",
+    "profiled",
+    "range",
+    "results_of",
+    "spread_of",
+    "write_results",
+]

@@ -1,0 +1,56 @@
+"""``nsightkit ceilings``: what this machine's CPU or GPU reaches in practice, for rooflines without a data sheet.
+
+In: a device. Out: the measured rates, and a JSON file with their provenance for ``roofline --ceilings``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from nsightkit.cli.output import Field, emit, format_option, note
+
+FIELDS = (
+    Field("name", "what"),
+    Field("rate", "best", "flop/s"),
+    Field("bytes_per_s", "best traffic", "byte/s"),
+    Field("spread", "slowest ÷ best", "1"),
+)
+
+
+@click.command("ceilings")
+@click.option(
+    "--device", type=click.Choice(("cpu", "cuda")), default="cpu", show_default=True, help="Where to measure."
+)
+@click.option("--threads", type=click.IntRange(min=0), default=0, help="Threads on the CPU; 0: as torch chooses.")
+@click.option("--size", type=click.IntRange(min=0), default=0, help="Rows and columns of the matrices; 0: chosen.")
+@click.option("--repeats", type=click.IntRange(min=1), default=5, show_default=True, help="The best of so many counts.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), default=Path("ceilings.json"), show_default=True,
+    help="Where the measured rates go.",
+)  # fmt: skip
+@format_option
+def command(device: str, threads: int, size: int, repeats: int, output: Path, format_: str) -> None:
+    """Measure products of matrices for each type and memory traffic, with torch.
+
+    These are rates that torch reaches on this machine at this moment, not what the hardware could do; other load lowers
+    them. Use as many threads as the workload does.
+
+    \b
+    nsightkit ceilings --threads 1 -o ceilings.json
+    nsightkit roofline trace.json.gz --ceilings ceilings.json
+    """
+    from nsightkit.capture.ceilings import CeilingsRequest, measure_ceilings, write_ceilings
+
+    found = measure_ceilings(CeilingsRequest(device, threads, size, 0, repeats))
+    write_ceilings(output, found)
+    rows = [
+        {"name": f"product of matrices, {name}", "rate": rate, "spread": found.spread.get(name)}
+        for name, rate in found.flop_per_s.items()
+    ]
+    rows.append({"name": "memory traffic", "bytes_per_s": found.bytes_per_s, "spread": found.spread.get("memory")})
+    emit(FIELDS, rows, format_, f"{found.source}, matrices of {found.matrix_size}, {found.created_utc}")
+    for text in found.notes:
+        note(text)
+    note(f"wrote {output}")

@@ -1,0 +1,368 @@
+"""Captures a workload as the options say, and turns what came out into a run with tables and verdicts.
+
+In: a `Job`. Out: a run directory: captures, tables, ``run.json`` with command lines, overhead and quality.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nsightkit.capture import Captured, Request, Workload, load_backend
+from nsightkit.capture.probes import Rank, find_gpus, find_other_processes, find_rank
+from nsightkit.capture.shells import command_line
+from nsightkit.capture.steps import Step, run_step, time_untraced
+from nsightkit.cli.inputs import report_failures
+from nsightkit.cli.output import note
+from nsightkit.cli.profile_options import Wishes
+from nsightkit.cli.progress import progress_bar
+from nsightkit.errors import CaptureError
+from nsightkit.report import format as fmt
+from nsightkit.run import Capture, Run, RunInfo
+
+if TYPE_CHECKING:
+    from nsightkit.analysis.quality import CaptureFacts, Quality
+
+TOKENS_FLAG = "--max-new-tokens"
+# No profiler makes a program faster: a smaller ratio comes from something else.
+_LEAST_RATIO = 0.9
+_STEMS = {"nsys": "timeline", "ncu": "counters", "torch": "torch-trace"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One call of the command, checked; `tool` is one profiler."""
+
+    tool: str
+    run: Run
+    workload: Workload
+    wishes: Wishes
+    shown_args: tuple[str, ...]  # without the path of the results
+    rank: Rank | None = None
+
+    def steps(self) -> list[Step]:
+        """Return the runs of the workload under the tool, in order."""
+        count = self.wishes.process_runs
+        return [self._step("" if count == 1 else f"-run{number}") for number in range(1, count + 1)]
+
+    def untraced(self) -> Step:
+        """Return the run without a profiler; its files are named apart."""
+        step = self._step("-untraced")
+        options = replace(step.request.options, stem=f"untraced{self._rank_suffix}")
+        return replace(step, request=replace(step.request, options=options))
+
+    def results_path(self, suffix: str = "") -> Path:
+        """Return where a bundled workload writes its timings."""
+        return self.run.capture_dir / f"results{self._rank_suffix}{suffix}.json"
+
+    @property
+    def _rank_suffix(self) -> str:
+        return "" if self.rank is None else f"-rank{self.rank.number}"
+
+    def _step(self, suffix: str) -> Step:
+        options = self.wishes.options(self.tool)
+        if self.tool == "ncu" and not options.counters.section_set and not options.counters.metrics:
+            options = replace(options, counters=roofline_counters(options.counters, _capability()))
+        named = self._rank_suffix + suffix
+        options = replace(options, stem=f"{_STEMS[self.tool]}{named}" if named else None)
+        own = ("--results", str(self.results_path(suffix))) if self._takes_results else ()
+        workload = replace(self.workload, args=(*self.shown_args, *own))
+        return Step(self.tool, Request(workload, self.run.capture_dir, self.wishes.timeout, options))
+
+    @property
+    def _takes_results(self) -> bool:
+        return self.workload.bundled and not has_flag(self.shown_args, "--results")
+
+    @property
+    def measures_overhead(self) -> bool:
+        """Whether the workload runs once more without a profiler; ncu's times are its own, a server never ends."""
+        return self.wishes.overhead and self.tool != "ncu" and self.wishes.window is None
+
+
+def make_job(tool: str, run: Run, workload: Workload, wishes: Wishes) -> Job:
+    """Return the job with the arguments that the workload gets.
+
+    Raises:
+        click.UsageError: tokens are said twice, or the tool cannot capture the part that was asked for.
+    """
+    _refuse_scope(tool, wishes)
+    shown = workload.args
+    if wishes.tokens is not None and has_flag(shown, TOKENS_FLAG):
+        raise click.UsageError(f"--tokens and {TOKENS_FLAG} behind -- say the same thing: give one of them")
+    if workload.bundled and not has_flag(shown, "--warmup-iters"):
+        # The profiler sees the warm-up too: without it the capture holds just the tokens that were asked for.
+        shown = ("--warmup-iters", "0", *shown)
+    if wishes.tokens is not None:
+        told = (TOKENS_FLAG, str(wishes.tokens))
+        # A program may take its own first words as a command: there the flag goes last.
+        shown = (*shown, *told) if workload.script is None else (*told, *shown)
+    return Job(tool, run, workload, wishes, shown, find_rank(os.environ))
+
+
+def _refuse_scope(tool: str, wishes: Wishes) -> None:
+    """Refuse a part of the run that the tool cannot capture: its numbers would be those of another part."""
+    reasons = {
+        ("ncu", "window"): "ncu knows no window of time; use --range, --gate or --launch-skip",
+        ("torch", "window"): "torch.profiler records the whole run; ranges are chosen afterwards",
+        ("torch", "range_name"): "torch.profiler records the whole run; ranges are chosen afterwards",
+        ("torch", "gate"): "torch.profiler records the whole run; ranges are chosen afterwards",
+    }
+    names = {"window": "--window", "range_name": "--range", "gate": "--gate"}
+    for (refusing, field), reason in reasons.items():
+        if tool == refusing and getattr(wishes, field) is not None:
+            raise click.UsageError(f"{names[field]} does not go with --tool {tool}: {reason}")
+
+
+def has_flag(args: tuple[str, ...], flag: str) -> bool:
+    """Say whether `flag` stands in `args`, with its value behind it or joined to it."""
+    return any(arg == flag or arg.startswith(f"{flag}=") for arg in args)
+
+
+def roofline_counters(counters: Any, compute_capability: str | None) -> Any:
+    """Return `counters` with exactly what the roofline needs on a GPU of `compute_capability`, where that is known."""
+    from nsightkit.analysis.counter_plan import SECTIONS, roofline_metrics
+
+    names = roofline_metrics(compute_capability)
+    return replace(counters, metrics=names, sections=(*SECTIONS, *counters.sections)) if names else counters
+
+
+def _capability() -> str | None:
+    found = {gpu.compute_capability for gpu in find_gpus()}
+    return found.pop() if len(found) == 1 else None
+
+
+def show_plan(job: Job) -> None:
+    """Print the command lines of `job`."""
+    for step in job.steps():
+        plan = load_backend(job.tool).plan(step.request)
+        click.echo(command_line(plan.argv, job.wishes.shell))
+        for text in plan.notes:
+            note(f"note: {text}")
+
+
+def run_job(job: Job) -> RunInfo:
+    """Capture, ingest, and judge.
+
+    Raises:
+        ToolError: the tool is missing or refuses to work.
+        CaptureError: the workload failed, or nothing that can be read came out.
+    """
+    captured = [run_step(step, note, job.wishes.resume) for step in job.steps()]
+    overhead = _overhead(job, captured) if job.measures_overhead else {}
+    return _ingest(job, captured, overhead)
+
+
+def _overhead(job: Job, captured: Sequence[Captured]) -> dict[str, Any]:
+    """Run the workload once without a profiler and return how much longer it took with one."""
+    step = job.untraced()
+    note("once more without the profiler, to measure its overhead (--no-overhead leaves this out)")
+    untraced_s = time_untraced(step, note)
+    if untraced_s is None:
+        note("the workload failed without the profiler: the overhead is not known")
+        return {}
+    traced_s, basis = captured[0].workload_wall_s, "wall time of the process"
+    if job.workload.bundled:
+        first = "" if job.wishes.process_runs == 1 else "-run1"
+        with_tool, without = _timed_s(job.results_path(first)), _timed_s(job.results_path("-untraced"))
+        if with_tool and without:
+            traced_s, untraced_s, basis = with_tool, without, "wall time of the timed repetitions"
+    if not traced_s or not untraced_s:
+        return {}
+    ratio: float | None = traced_s / untraced_s
+    if ratio is not None and ratio < _LEAST_RATIO:
+        times = f"{untraced_s:.2f} s, with it {traced_s:.2f} s"
+        note(f"the run without the profiler took longer ({times}): something else kept the machine busy, so the "
+             "overhead is not known")  # fmt: skip
+        ratio = None
+    return {"ratio": ratio, "traced_s": traced_s, "untraced_s": untraced_s, "basis": basis}
+
+
+def _timed_s(path: Path) -> float:
+    repetitions = read_results(path).get("repetitions", [])
+    return sum(_total_ns(item.get(phase)) for item in repetitions for phase in ("prefill_ns", "decode_ns")) * 1e-9
+
+
+def _total_ns(value: Any) -> float:
+    """Return a phase's time, which is a number or one for each of its steps."""
+    return float(sum(value) if isinstance(value, list) else value or 0)
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """Return what a bundled workload wrote, nothing where it wrote nothing."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _ingest(job: Job, captured: Sequence[Captured], overhead: dict[str, Any]) -> RunInfo:
+    from nsightkit.ingest.sources import find_sources
+    from nsightkit.ingest.store import IngestOptions, ingest_sources
+
+    first = "" if job.wishes.process_runs == 1 else "-run1"
+    results = read_results(job.results_path(first))
+    known = RunInfo(
+        name=job.run.path.name,
+        workload=job.workload.name,
+        workload_args=job.shown_args,
+        tokens=results.get("tokens_run") or job.wishes.tokens,
+        hostname=platform.node() or None,
+        torch_version=results.get("machine", {}).get("torch_version"),
+        rank=job.rank.number if job.rank else None,
+        rank_count=job.rank.count if job.rank else None,
+    )
+    paths = [path for item in captured for path in item.paths]
+    sources, failures = find_sources(paths)
+    with progress_bar("reading") as progress:
+        info, more = ingest_sources(sources, job.run, known, IngestOptions(progress=progress))
+    report_failures([*failures, *more])
+    if not info.captures:
+        raise CaptureError(f"nothing that nsightkit can read came out: {', '.join(map(str, paths))}", slug="no-output")
+    made_by = {path.name: item for item in captured for path in item.paths}
+    whole = [_completed(capture, made_by[capture.source], job, results) for capture in info.captures]
+    info = replace(info, captures=tuple(replace(capture, overhead=overhead) for capture in whole))
+    info = _judged(job, info, results)
+    job.run.write_info(info)
+    return info
+
+
+def _completed(capture: Capture, captured: Captured, job: Job, results: dict[str, Any]) -> Capture:
+    """Add what only the run of the profiler tells: command line, exit code, time, and what to know."""
+    part = str(job.wishes.options(job.tool).scope)
+    scope = f"{job.workload.name}, {part}" if part else f"{job.workload.name} as a whole process"
+    scope += _repetitions(results)
+    settings = dict(captured.settings)
+    if job.rank:
+        settings |= {"rank": job.rank.number, "rank_count": job.rank.count, "launcher": job.rank.launcher}
+    notes = [*capture.notes, *captured.notes, *_findings(capture, captured, job)]
+    return replace(
+        capture,
+        tool_version=capture.tool_version or captured.plan.tool_version,
+        argv=captured.plan.argv,
+        exit_code=captured.exit_code,
+        wall_s=captured.wall_s,
+        scope=f"{scope}; {capture.scope}" if capture.scope else scope,
+        notes=tuple(dict.fromkeys(notes)),
+        settings=settings,
+    )
+
+
+def _repetitions(results: dict[str, Any]) -> str:
+    settings = results.get("settings", {})
+    timed, warm = settings.get("bench_iters"), settings.get("warmup_iters")
+    if timed is None or warm is None:
+        return ""
+    return f", {timed} timed and {warm} warm-up repetitions" + ("" if warm else " (the first one is cold)")
+
+
+def _findings(capture: Capture, captured: Captured, job: Job) -> Iterator[str]:
+    rows = capture.row_counts
+    kernels = sum(rows.get(name, 0) for name in ("kernel_launches", "kernel_counters"))
+    if not kernels and not any("no kernels" in text and "GPU" in text for text in capture.notes):
+        yield "no kernels: no GPU was traced; the times are those of the CPU"
+    if captured.backend == "nsys" and job.workload.bundled and not rows.get("nvtx_ranges"):
+        yield _no_ranges(job, captured)
+
+
+def _no_ranges(job: Job, captured: Captured) -> str:
+    from importlib.metadata import version
+
+    return (
+        f"no NVTX ranges, although {job.workload.name} makes them: nsys {captured.plan.tool_version} does not "
+        f"record those of the Python package nvtx {version('nvtx')}; install 'nvtx<0.2.12' or a newer nsys"
+    )
+
+
+def _judged(job: Job, info: RunInfo, results: dict[str, Any]) -> RunInfo:
+    """Add the verdict on each capture."""
+    warm = results.get("settings", {}).get("warmup_iters") or 0
+    captures = []
+    for number, capture in enumerate(info.captures):
+        quality = judge(job.run, capture, _facts(job, capture, warm + number))
+        captures.append(replace(capture, quality=quality.as_record()))
+    return replace(info, captures=tuple(captures))
+
+
+def _facts(job: Job, capture: Capture, earlier: int) -> CaptureFacts:
+    from nsightkit.analysis.quality import CaptureFacts
+
+    scope = job.wishes.options(job.tool).scope
+    return CaptureFacts(
+        backend=capture.backend,
+        range_name=scope.nvtx_range.rpartition("@")[0] or scope.nvtx_range if scope.nvtx_range else None,
+        range_limited=scope.nvtx_range is not None,
+        overhead_ratio=capture.overhead.get("ratio"),
+        overhead_wanted=job.wishes.overhead,
+        clock_control=capture.settings.get("clock_control"),
+        # Asked after the run: what is there then has nothing to do with it. Ranks share GPUs on purpose.
+        other_processes=() if job.rank else find_other_processes(),
+        warm_repetitions=earlier,
+    )
+
+
+def judge(run: Run, capture: Capture, facts: CaptureFacts) -> Quality:
+    """Return the verdict on one capture of `run` from its tables."""
+    from nsightkit.analysis.quality import NEEDED, judge_capture
+
+    return judge_capture(tables_of(run, capture, NEEDED), facts)
+
+
+def tables_of(run: Run, capture: Capture, wanted: Mapping[str, tuple[str, ...] | None]) -> dict[str, Any]:
+    """Return tables of one capture of `run`, with all their columns or those that are wanted."""
+    import pyarrow.compute as pc
+
+    from nsightkit.ingest import open_dataset
+    from nsightkit.tables import TABLES
+
+    dataset = open_dataset(
+        [run.path], {name: None if columns is None else ("capture_id", *columns) for name, columns in wanted.items()}
+    )
+    tables = {}
+    for name in wanted:
+        if capture.row_counts.get(name):
+            rows = dataset.arrow(TABLES[name].name)
+            tables[name] = rows.filter(pc.equal(rows["capture_id"].cast("string"), capture.capture_id))
+    return tables
+
+
+def show_end(job: Job, info: RunInfo) -> None:
+    """Print the verdict first, then what there is and where."""
+    for capture in info.captures:
+        show_quality(capture)
+        wall = fmt.duration(None if capture.wall_s is None else capture.wall_s * 1e9)
+        click.echo(f"{job.workload.name} under {capture.backend} {capture.tool_version or ''}: {wall}".rstrip())
+        rows = ", ".join(f"{name} {fmt.count(count)}" for name, count in capture.row_counts.items())
+        click.echo(f"tables: {rows or 'none'}")
+        if capture.overhead:
+            click.echo(
+                f"overhead: {capture.overhead['ratio']:.2f} times as long as without ({capture.overhead['basis']})"
+            )
+        for text in capture.notes:
+            click.echo(f"note: {fmt.printable(text)}")
+    if len(info.captures) > 1:
+        click.echo(_spread(info))
+    click.echo(f"run: {job.run.path}")
+
+
+def show_quality(capture: Capture) -> None:
+    """Print the verdict on a capture with its reasons and remedies."""
+    click.echo(f"capture quality of {capture.capture_id}: {capture.quality.get('verdict', 'not judged')}")
+    for reason, remedy in zip(capture.quality.get("reasons", ()), capture.quality.get("remedies", ()), strict=True):
+        click.echo(f"  {fmt.printable(reason)}\n    remedy: {fmt.printable(remedy)}")
+
+
+def _spread(info: RunInfo) -> str:
+    walls = sorted(capture.wall_s for capture in info.captures if capture.wall_s is not None)
+    counts = [capture.row_counts.get("kernel_launches", 0) for capture in info.captures]
+    text = f"spread over {len(info.captures)} captures: kernels {min(counts)} to {max(counts)}"
+    if walls and walls[0] > 0:
+        text += f", wall time {fmt.duration(walls[0] * 1e9)} to {fmt.duration(walls[-1] * 1e9)}"
+    return text

@@ -1,0 +1,91 @@
+"""What would help most, ranked by time at stake, and what is not said for want of evidence.
+
+In: the findings and the demands on the hardware. Out: tables; the first three findings also stand on the first screen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from nsightkit.report import blocks, demand
+from nsightkit.report import format as fmt
+from nsightkit.report.blocks import Block, Cell, Column, DataTable, Group, Items, Section, Text
+from nsightkit.report.context import Context
+
+if TYPE_CHECKING:
+    from nsightkit.analysis.findings import Finding, Number
+
+_COLUMNS = (
+    Column("title", "What would help"),
+    Column("stake_ns", "At stake", "ns", "number"),
+    Column("stake_share", "Share", "1", "share"),
+    Column("stake_of", "Of"),
+    Column("evidence", "Evidence"),
+    Column("basis", "Stake is"),
+    Column("confidence", "Confidence"),
+    Column("action", "What to do"),
+)
+_NOTHING = (
+    "No finding. Findings need a timeline (families, chains, idle time) or counters with roofs (single kernels), and "
+    "at least 2 % of the time at stake."
+)
+_CAPTION = (
+    "At stake is an upper bound, of its own scope alone: stakes overlap and are never added up. Each comes from a "
+    "rule; confidence says how much of its evidence was measured."
+)
+FIRST = 3
+
+
+def build(context: Context) -> Section:
+    """Return all findings, what was withheld, and what the workload asks of a chip."""
+    parts: list[Block] = []
+    found = context.findings
+    if found:
+        parts.append(table(context, found, "findings-all", "All findings, most time at stake first"))
+    asked = demand.table(context)
+    if asked:
+        parts.append(asked)
+    if context.withheld:
+        said = tuple(f"{item.rule.replace('_', ' ')}: {item.reason}." for item in context.withheld)
+        parts.append(Group((Items(said, "note"),), "What is not said, and why", "plain"))
+    if not found and parts:
+        parts.insert(0, Text(_NOTHING, "note"))
+    return Section("findings", "Findings", tuple(parts), "" if parts else _NOTHING)
+
+
+def table(context: Context, found: Sequence[Finding], name: str, title: str, columns: int = 8) -> DataTable:
+    """Return findings as rows; the first `columns` columns."""
+    rows = tuple(_row(context, finding)[:columns] for finding in found)
+    return DataTable(name, title, _COLUMNS[:columns], rows, _CAPTION)
+
+
+def _row(context: Context, finding: Finding) -> tuple[Cell, ...]:
+    none = "a finding about the measurement: it saves no time"
+    return (
+        blocks.text(finding.title, _link(context, finding)),
+        blocks.number(finding.stake_ns, "ns", none),
+        blocks.share(finding.stake_share, none),
+        blocks.text(finding.stake_of if finding.stake_share is not None else "the measurement"),
+        Cell(evidence_words(finding), ""),
+        Cell(finding.basis),
+        Cell(finding.confidence, finding.reason),
+        Cell(finding.action),
+    )
+
+
+def _link(context: Context, finding: Finding) -> str:
+    if len(finding.kernels) != 1:
+        return ""
+    places = [place for place, k in enumerate(context.analysis.kernels) if k.kernel_name == finding.kernels[0]]
+    name = context.names.get(finding.kernels[0])
+    return context.href(places[0]) if places else f"#{name}" if name else ""
+
+
+def evidence_words(finding: Finding) -> str:
+    """Return the evidence in one line: each number with its name."""
+    return "; ".join(_said(number) for number in finding.evidence)
+
+
+def _said(number: Number) -> str:
+    return f"{number.label} {fmt.with_unit(number.value, number.unit)}"

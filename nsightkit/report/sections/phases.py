@@ -1,0 +1,55 @@
+"""Which phase spent its GPU time in which family of kernels.
+
+In: the phases. Out: a heat map and its table.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nsightkit.report import blocks, timeline_charts
+from nsightkit.report import format as fmt
+from nsightkit.report.blocks import Cell, Column, DataTable, Figure, Section
+from nsightkit.report.context import Context
+
+if TYPE_CHECKING:
+    from nsightkit.analysis.phases import Phases
+
+_FAMILIES = 12
+_NEEDED = (
+    "No GPU work was launched inside a named range. Mark the phases of the program with NVTX ranges (nsys) or "
+    "record_function (torch.profiler), and profile it again."
+)
+
+
+def build(context: Context) -> Section:
+    """Return the heat map of phases and families."""
+    story = context.analysis.story
+    if story is None or story.phases is None:
+        return Section("phases", "Phases by family", missing=_NEEDED)
+    phases = story.phases
+    title = "GPU time by phase and family"
+    caption = (
+        "Shares of the GPU time of all phases; sums of durations of kernels, copies and fills by the range that "
+        f"launched them. {context.timeline_scope}."
+    )
+    alt = f"{len(phases.names)} phases by {len(phases.families)} families; the table has the numbers."
+    drawn = timeline_charts.heat(phases, _FAMILIES)
+    figure = Figure("phase-heat", title, drawn, caption, alt, _table(phases), wide=True)
+    return Section("phases", "Phases by family", (figure,))
+
+
+def _table(phases: Phases) -> DataTable:
+    columns = (Column("phase", "Phase"), Column("family", "Family"), Column("gpu_ns", "GPU time", "ns", "number"),
+               Column("share", "Share", "1", "share"))  # fmt: skip
+    whole = sum(map(sum, phases.times_ns)) or 1
+    rows = [
+        (blocks.text(name), Cell(family), blocks.number(time, "ns"), blocks.share(time / whole))
+        for name, times in zip(phases.names, phases.times_ns, strict=True)
+        for family, time in zip(phases.families, times, strict=True)
+        if time
+    ]
+    hidden = ""
+    if len(phases.families) > _FAMILIES:
+        hidden = f"The drawing shows the {fmt.count(_FAMILIES)} largest of {fmt.count(len(phases.families))} families."
+    return DataTable("phase-families", "GPU time by phase and family", columns, tuple(rows), "", hidden)

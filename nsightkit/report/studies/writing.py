@@ -1,0 +1,127 @@
+"""Writes the report of a study.
+
+In: a folder and a `StudyInput`. Out: report.html, report.md with its figures, tables.tex, metrics_summary.json, and
+manifest.json, which lists them all with their sizes and hashes. Each file is written under a temporary name first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from nsightkit.analysis.results import Analysis
+from nsightkit.report.blocks import Block, DataTable, Figure, Group, Section
+from nsightkit.report.charts import standalone
+from nsightkit.report.context import Context
+from nsightkit.report.render import html_document, markdown_document
+from nsightkit.report.studies import build_study
+from nsightkit.report.studies.parts import StudyInput
+from nsightkit.run import RunInfo, write_text
+
+
+def write_study(folder: Path, study: StudyInput) -> list[Path]:
+    """Write the report of `study` below `folder` and return the paths.
+
+    Raises:
+        ReportError: the folder cannot be written.
+    """
+    from nsightkit import __version__
+
+    sections = build_study(study)
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    info = RunInfo(
+        name=study.title, workload=study.name, created_utc=created, gpu_name=study.device, nsightkit_version=__version__
+    )
+    context = Context(info, Analysis())
+    figures = [block for block in _blocks(sections) if isinstance(block, Figure)]
+    tables = [block for block in _blocks(sections) if isinstance(block, DataTable)]
+    texts = {
+        "report.html": html_document(context, sections),
+        "report.md": markdown_document(context, sections),
+        "tables.tex": "\n".join(latex(table) for table in tables),
+        "metrics_summary.json": json.dumps(summary(study, tables), indent=2) + "\n",
+        **{f"figures/{figure.id}.svg": standalone(figure.file_svg or figure.svg) for figure in figures},
+    }
+    texts["manifest.json"] = json.dumps(_manifest(texts), indent=2) + "\n"
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    return [folder / name for name in texts]
+
+
+def _blocks(sections: Iterable[Section]) -> Iterator[Block]:
+    for section in sections:
+        yield from _inner(section.blocks)
+
+
+def _inner(blocks: Sequence[Block]) -> Iterator[Block]:
+    for block in blocks:
+        yield block
+        if isinstance(block, Group):
+            yield from _inner(block.blocks)
+
+
+def summary(study: StudyInput, tables: Sequence[DataTable]) -> dict[str, object]:
+    """Return every table with its exact values as text and its caption, for programs."""
+    return {
+        "study": study.name,
+        "size": study.size,
+        "device": study.device,
+        "tables": {
+            table.id: {
+                "title": table.title,
+                "caption": table.caption,
+                "columns": [column.header for column in table.columns],
+                "units": [column.unit for column in table.columns],
+                "rows": [[cell.exact or cell.text for cell in row] for row in table.rows],
+            }
+            for table in tables
+        },
+    }
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "×": r"$\times$",
+    "÷": r"$\div$",
+    "µ": r"\textmu{}",
+    "±": r"$\pm$",
+    "²": r"\textsuperscript{2}",
+    "–": "--",
+    "\u202f": r"\,",
+    "−": "$-$",
+}
+
+
+def latex(table: DataTable) -> str:
+    """Return `table` as a LaTeX tabular; its text cannot become a command."""
+    align = "".join("r" if column.numeric else "l" for column in table.columns)
+    lines = [f"% {re.sub(r'[^ -~]', ' ', table.title)}", rf"\begin{{tabular}}{{{align}}}", r"\hline"]
+    lines.append(" & ".join(_escaped(column.header) for column in table.columns) + r" \\ \hline")
+    lines += [" & ".join(_escaped(cell.text) for cell in row) + r" \\" for row in table.rows]
+    return "\n".join([*lines, r"\hline", r"\end{tabular}", ""])
+
+
+def _escaped(text: str) -> str:
+    return "".join(_LATEX.get(char, char) for char in text)
+
+
+def _manifest(texts: dict[str, str]) -> dict[str, object]:
+    files = [
+        {"path": name, "bytes": len(text.encode()), "sha256": hashlib.sha256(text.encode()).hexdigest()}
+        for name, text in texts.items()
+    ]
+    kinds = {"figures": sum(name.startswith("figures/") for name in texts)}
+    return {"count": len(files), **kinds, "files": files}

@@ -1,0 +1,391 @@
+"""The options of ``nsightkit profile``: what each makes of the command line, and what is refused."""
+
+import json
+import shlex
+
+import pytest
+from click.testing import CliRunner
+
+from fake_tools.install import VERSIONS, calls, install
+from nsightkit.capture.shells import command_line
+from nsightkit.cli import cli
+from nsightkit.run import Run
+
+
+@pytest.fixture
+def bin_dir(tmp_path, monkeypatch):
+    folder = tmp_path / "bin"
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    return folder
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    (folder / "work.py").write_text("import sys\nprint('ran with', *sys.argv[1:])\n", encoding="utf-8")
+    return folder
+
+
+def profile(*args):
+    return CliRunner().invoke(cli, ["profile", *args])
+
+
+def dry(tool, *args):
+    done = profile("work.py", "--tool", tool, "--dry-run", "-o", "r", *args)
+    assert done.exit_code == 0, done.output
+    return shlex.split(done.stdout)
+
+
+def value(words, option):
+    return words[words.index(option) + 1]
+
+
+class TestNsysLines:
+    @pytest.mark.parametrize(
+        ("args", "expected"),
+        [
+            (("--range", "decode"), ["--capture-range=nvtx", "--nvtx-capture=decode", "--capture-range-end=stop",
+                                     "--env-var=NSYS_NVTX_PROFILER_REGISTER_ONLY=0"]),
+            (("--range", "decode", "--repeat", "3"), ["--capture-range=nvtx", "--capture-range-end=repeat:3"]),
+            (("--gate", "cudaProfilerApi"), ["--capture-range=cudaProfilerApi", "--capture-range-end=stop"]),
+            (("--window", "30:5"), ["--delay=30", "--duration=5", "--kill=sigterm"]),
+            (("--window", "1m:500s"), ["--delay=60", "--duration=500"]),
+            (("--window", "0:2"), ["--delay=0", "--duration=2"]),
+            (("--python-stacks",), ["--sample=process-tree", "--cudabacktrace=all", "--python-backtrace=cuda"]),
+            (("--extra-nsys", "--trace=cuda"), ["--trace=cuda"]),
+        ],
+    )  # fmt: skip
+    @pytest.mark.parametrize("version", VERSIONS["nsys"])
+    def test_option(self, here, bin_dir, version, args, expected):
+        install(bin_dir, "nsys", version)
+        words = dry("nsys", *args)
+        assert [word for word in expected if word not in words] == []
+        # nsys takes no option twice.
+        names = [word.partition("=")[0] for word in words[3:] if word.startswith("--")]
+        assert len(names) == len(set(names))
+
+    def test_gpu_metrics_under_the_name_of_the_release(self, here, bin_dir):
+        install(bin_dir, "nsys", "2023.4.4.54")
+        assert "--gpu-metrics-device=all" in dry("nsys", "--gpu-metrics")
+        install(bin_dir, "nsys", "2026.1.1.204")
+        assert "--gpu-metrics-devices=all" in dry("nsys", "--gpu-metrics")
+
+    def test_whole_run_is_the_default(self, here, bin_dir):
+        install(bin_dir, "nsys", "2026.1.1.204")
+        assert not [word for word in dry("nsys") if word.startswith(("--capture-range", "--delay", "--duration"))]
+
+
+class TestNcuLines:
+    def test_command_of_document_000(self, here, bin_dir):
+        install(bin_dir, "ncu", "2026.1.0.0")
+        words = dry("ncu", "--set", "full", "--replay-mode", "kernel", "--launch-skip", "50", "--launch-count", "5",
+                    "--", "--phase=decode", "--max_new_tokens=1")  # fmt: skip
+        assert value(words, "--set") == "full"
+        assert value(words, "--target-processes") == "all"
+        assert value(words, "--replay-mode") == "kernel"
+        assert value(words, "--launch-skip") == "50"
+        assert value(words, "--launch-count") == "5"
+        assert "--force-overwrite" in words
+        assert words[-2:] == ["--phase=decode", "--max_new_tokens=1"]
+
+    @pytest.mark.parametrize(
+        ("args", "option", "expected"),
+        [
+            (("--range", "decode"), "--nvtx-include", "decode/"),
+            (("--range", "a/b*c"), "--nvtx-include", r"a\/b\*c/"),
+            (("--range", "decode", "--repeat", "2"), "--range-filter", "no::1|2"),
+            (("--gate", "cudaProfilerApi"), "--profile-from-start", "off"),
+            (("--kernel", "gemm.*bf16"), "--kernel-name", "regex:gemm.*bf16"),
+            (("--kernel", "gemm"), "--kernel-name-base", "demangled"),
+            (("--metrics", "a.sum,b.avg"), "--metrics", "a.sum,b.avg"),
+            (("--section", "Occupancy"), "--section", "Occupancy"),
+            (("--clock-control", "none"), "--clock-control", "none"),
+            (("--cache-control", "none"), "--cache-control", "none"),
+            ((), "--set", "detailed"),
+        ],
+    )
+    def test_option(self, here, bin_dir, args, option, expected):
+        install(bin_dir, "ncu", "2024.1.1.0")
+        assert value(dry("ncu", *args), option) == expected
+
+    def test_metrics_alone_bring_no_set(self, here, bin_dir):
+        install(bin_dir, "ncu", "2024.1.1.0")
+        assert "--set" not in dry("ncu", "--metrics", "a.sum")
+
+    def test_metrics_are_those_of_the_gpu(self, here, bin_dir):
+        install(bin_dir, "ncu", "2026.1.0.0")
+        smi = bin_dir / "nvidia-smi"
+        smi.write_text("#!/bin/sh\necho '0, NVIDIA H100, 9.0, 550.54, Disabled'\n", encoding="utf-8")
+        smi.chmod(0o755)
+        words = dry("ncu")
+        metrics = value(words, "--metrics").split(",")
+        assert "sm__ops_path_tensor_op_hgmma_src_bf16_dst_fp32_sparsity_off.sum.peak_sustained" in metrics
+        assert "dram__bytes.sum" in metrics
+        assert "--set" not in words
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("args", "text"),
+        [
+            (("--range", "a", "--window", "1:2"), "--range and --window both say which part is captured"),
+            (("--window", "1:2", "--tool", "ncu"), "--window does not go with --tool ncu: ncu knows no window"),
+            (("--range", "a", "--tool", "torch"), "--range does not go with --tool torch: torch.profiler records"),
+            (("--gate", "cudaProfilerApi", "--tool", "nsys+ncu"), "--window and --gate do not go with nsys+ncu"),
+            (("--window", "5"), "is not DELAY:DURATION"),
+            (("--window", "5:0"), "is no time above 0"),
+            (("--timeout", "soon"), "is no time above 0; write 90, 90s, 10m or 1h"),
+            (("--coverage", "0"), "is no share"),
+            (("--coverage", "110%"), "is no share"),
+            (("--repeat", "0"), "not in the range"),
+            (("--shell", "fish"), "'fish' is not one of"),
+        ],
+    )
+    def test_is_wrong_usage(self, here, args, text):
+        done = profile("work.py", *args)
+        assert done.exit_code == 2
+        assert text in done.stderr
+
+
+class TestDefaults:
+    def test_of_the_project_are_taken_and_can_be_overruled(self, here, bin_dir):
+        install(bin_dir, "nsys", "2026.1.1.204")
+        (here / "pyproject.toml").write_text('[tool.nsightkit]\ntool = "nsys"\nrange = "decode"\ntokens = 7\n')
+        done = profile("work.py", "--dry-run", "--range", "prefill")
+        assert done.exit_code == 0, done.output
+        assert "--nvtx-capture=prefill" in done.stdout
+        assert "--max-new-tokens 7" in done.stdout
+
+    def test_of_a_parent_folder(self, here, bin_dir, monkeypatch):
+        install(bin_dir, "ncu", "2026.1.0.0")
+        (here / "pyproject.toml").write_text('[tool.nsightkit]\nclock-control = "none"\n')
+        (here / "deep").mkdir()
+        monkeypatch.chdir(here / "deep")
+        done = profile("../work.py", "--tool", "ncu", "--dry-run")
+        assert "--clock-control none" in done.stdout
+
+    def test_unknown_key_is_named(self, here):
+        (here / "pyproject.toml").write_text("[tool.nsightkit]\ntokns = 7\n")
+        done = profile("work.py")
+        assert done.exit_code == 2
+        assert "[tool.nsightkit] has 'tokns', which is no option" in done.stderr
+
+    def test_damaged_file_is_named(self, here):
+        (here / "pyproject.toml").write_text("[tool.nsightkit\n")
+        assert "cannot be read as TOML" in profile("work.py").stderr
+
+
+class TestAnyProgram:
+    def test_runs_as_it_is(self, here, bin_dir):
+        record = install(bin_dir, "nsys", "2026.1.1.204")
+        done = profile("--tool", "nsys", "-o", "r", "--no-render", "--no-overhead", "--", "echo", "-n", "hello there")
+        assert done.exit_code == 0, done.output
+        assert calls(record)[-1][-3:] == ["echo", "-n", "hello there"]
+        assert Run(here / "r").read_info().workload == "echo"
+
+    def test_python_and_a_script_can_also_run_under_torch(self, here, bin_dir):
+        words = shlex.split(profile("--tool", "torch", "--dry-run", "--", "python3", "work.py", "-x").stdout)
+        assert words[1] == "python3"
+        assert words[-2:] == ["work.py", "-x"]
+
+    def test_other_programs_cannot(self, here, bin_dir):
+        done = profile("--tool", "torch", "--", "echo", "hello")
+        assert done.exit_code == 1
+        assert "'echo' is no Python script" in done.stderr
+
+    def test_program_that_is_not_there(self, here, bin_dir):
+        done = profile("--tool", "nsys", "--", "no-such-program")
+        assert done.exit_code == 1
+        assert "'no-such-program' is no program on PATH" in done.stderr
+
+
+class TestRepeat:
+    def test_runs_of_the_workload(self, here, bin_dir):
+        record = install(bin_dir, "nsys", "2026.1.1.204", "kernels")
+        done = profile("work.py", "--tool", "nsys", "-o", "r", "--no-render", "--repeat", "3")
+        assert done.exit_code == 0, done.output
+        assert len([words for words in calls(record) if "--output" in words]) == 3
+        captures = Run(here / "r").read_info().captures
+        assert [capture.capture_id for capture in captures] == ["timeline-run1", "timeline-run2", "timeline-run3"]
+        assert "spread over 3 captures: kernels 3 to 3" in done.stdout
+
+    def test_instances_of_a_range_in_one_run(self, here, bin_dir):
+        record = install(bin_dir, "nsys", "2026.1.1.204", "kernels")
+        done = profile("work.py", "--tool", "nsys", "-o", "r", "--no-render", "--range", "decode", "--repeat", "2")
+        assert done.exit_code == 0, done.output
+        assert len([words for words in calls(record) if "--output" in words]) == 1
+        first, second = Run(here / "r").read_info().captures
+        assert first.scope.startswith("work, the first 2 instances of the NVTX range decode")
+        assert any("it is cold" in text for text in first.quality["reasons"])
+        assert not any("it is cold" in text for text in second.quality["reasons"])
+
+
+class TestOverhead:
+    def test_is_measured_and_kept(self, here, bin_dir):
+        install(bin_dir, "nsys", "2026.1.1.204", "kernels")
+        done = profile("work.py", "--tool", "nsys", "-o", "r", "--no-render")
+        assert done.exit_code == 0, done.output
+        (capture,) = Run(here / "r").read_info().captures
+        assert capture.overhead["basis"] == "wall time of the process"
+        ratio = capture.overhead["traced_s"] / capture.overhead["untraced_s"]
+        assert capture.overhead["ratio"] == (ratio if ratio >= 0.9 else None)
+        assert "ran with" in (here / "r" / "capture" / "untraced.log").read_text()
+
+    def test_ratio_that_cannot_be_is_not_known(self, here, bin_dir):
+        install(bin_dir, "nsys", "2026.1.1.204", "kernels")
+        # The second run, without the profiler, is the slow one.
+        (here / "work.py").write_text(
+            "import pathlib, time\np = pathlib.Path('once')\nif p.exists(): time.sleep(3)\np.touch()\n"
+        )
+        done = profile("work.py", "--tool", "nsys", "-o", "r", "--no-render")
+        (capture,) = Run(here / "r").read_info().captures
+        assert capture.overhead["ratio"] is None
+        assert capture.overhead["untraced_s"] > 3
+        assert "the overhead is not known" in done.stderr
+        assert "overhead of tracing is not known" in done.stdout
+
+    def test_can_be_left_out(self, here, bin_dir):
+        install(bin_dir, "nsys", "2026.1.1.204", "kernels")
+        profile("work.py", "--tool", "nsys", "-o", "r", "--no-render", "--no-overhead")
+        (capture,) = Run(here / "r").read_info().captures
+        assert capture.overhead == {}
+        assert capture.quality == {"verdict": "good", "reasons": [], "remedies": []}
+
+
+class TestQualityOfARun:
+    def test_is_printed_first_and_kept(self, here, bin_dir):
+        install(bin_dir, "nsys", "2026.1.1.204")
+        done = profile("work.py", "--tool", "nsys", "-o", "r", "--no-render")
+        assert done.stdout.startswith("capture quality of timeline: unusable\n  no kernels: no GPU was traced")
+        (capture,) = Run(here / "r").read_info().captures
+        assert capture.quality["verdict"] == "unusable"
+        assert "    remedy: run it where there is a GPU" in done.stdout
+
+    def test_names_others_on_the_gpu(self, here, bin_dir):
+        install(bin_dir, "nsys", "2026.1.1.204", "kernels")
+        smi = bin_dir / "nvidia-smi"
+        smi.write_text(
+            "#!/bin/sh\ncase $1 in *compute-apps*) echo '4242424, /usr/bin/train';; esac\n", encoding="utf-8"
+        )
+        smi.chmod(0o755)
+        profile("work.py", "--tool", "nsys", "-o", "r", "--no-render", "--no-overhead")
+        (capture,) = Run(here / "r").read_info().captures
+        assert capture.quality["reasons"] == ["other processes were on the GPU: /usr/bin/train (4242424)"]
+
+
+class TestResume:
+    def test_does_not_repeat_what_is_there(self, here, bin_dir):
+        record = install(bin_dir, "nsys", "2026.1.1.204", "kernels")
+        args = ("work.py", "--tool", "nsys", "-o", "r", "--no-render", "--no-overhead", "--repeat", "2")
+        assert profile(*args).exit_code == 0
+        made = len([words for words in calls(record) if "--output" in words])
+        (here / "r" / "capture" / "timeline-run2.sqlite").unlink()
+        (here / "r" / "run.json").unlink()
+        done = profile(*args, "--resume")
+        assert done.exit_code == 0, done.output
+        assert len([words for words in calls(record) if "--output" in words]) == made + 1
+        assert len(Run(here / "r").read_info().captures) == 2
+
+    def test_another_command_is_refused(self, here, bin_dir):
+        install(bin_dir, "nsys", "2026.1.1.204", "kernels")
+        profile("work.py", "--tool", "nsys", "-o", "r", "--no-render", "--no-overhead")
+        done = profile("work.py", "--tool", "nsys", "-o", "r", "--resume", "--tokens", "9")
+        assert done.exit_code == 1
+        assert "captured with another command" in done.stderr
+
+
+class TestRanks:
+    def test_each_rank_has_its_own_run_and_names(self, here, bin_dir, monkeypatch):
+        install(bin_dir, "nsys", "2026.1.1.204", "kernels")
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        for rank in ("0", "1"):
+            monkeypatch.setenv("RANK", rank)
+            done = profile("work.py", "--tool", "nsys", "-o", "job", "--no-render", "--no-overhead")
+            assert done.exit_code == 0, done.output
+        infos = [Run(here / "job" / f"rank{rank}").read_info() for rank in (0, 1)]
+        assert [(info.rank, info.rank_count) for info in infos] == [(0, 2), (1, 2)]
+        assert [info.captures[0].capture_id for info in infos] == ["timeline-rank0", "timeline-rank1"]
+        assert infos[1].captures[0].settings["launcher"] == "torchrun"
+
+    def test_default_directory_has_the_rank_in_its_name(self, here, bin_dir, monkeypatch):
+        install(bin_dir, "nsys", "2026.1.1.204", "kernels")
+        monkeypatch.setenv("SLURM_PROCID", "3")
+        monkeypatch.setenv("SLURM_NTASKS", "4")
+        profile("work.py", "--tool", "nsys", "--no-render", "--no-overhead")
+        (path,) = (here / "reports").iterdir()
+        assert path.name.startswith("work-rank3-2")
+
+
+class TestFaults:
+    @pytest.mark.parametrize(
+        ("tool", "behavior", "args", "slug", "text"),
+        [
+            ("nsys", "no-range", ("--range", "decoed"), "range-never-opened", "the NVTX range 'decoed' never began"),
+            ("nsys", "no-range", ("--gate", "cudaProfilerApi"), "range-never-opened", "cudaProfilerStart never began"),
+            ("nsys", "disk-full", (), "disk-full", 'said "Failed to write the report: No space left on device"'),
+            ("ncu", "no-kernels", (), "no-kernels", "likely causes in this order: the workload launched none on a GPU"),
+            ("ncu", "no-kernels", ("--range", "x"), "no-kernels", "no kernel was launched inside the NVTX range (x)"),
+            ("ncu", "no-kernels", ("--kernel", "abc"), "no-kernels", "no kernel's demangled name matches 'abc'"),
+            ("ncu", "no-kernels", ("--gate", "cudaProfilerApi"), "no-kernels", "cudaProfilerStart was never called"),
+            ("ncu", "busy", (), "counters-busy", "a driver resource was unavailable"),
+            ("ncu", "unsupported", (), "tool-too-old", "Unsupported GPU"),
+            ("ncu", "no-permission", (), "no-counter-permission", "'--tool nsys' and '--tool torch' need no counters"),
+        ],
+    )
+    def test_message(self, here, bin_dir, tool, behavior, args, slug, text):
+        install(bin_dir, tool, VERSIONS[tool][1], behavior)
+        done = profile("work.py", "--tool", tool, "-o", "r", *args)
+        assert done.exit_code == 1
+        assert text in done.stderr
+        assert f"docs/errors.md#{slug}" in done.stderr
+        assert (here / "r" / "capture" / "child.log").is_file()
+
+    def test_window_ends_the_workload_without_a_fault(self, here, bin_dir):
+        install(bin_dir, "nsys", "2026.1.1.204", "kernels")
+        done = profile("work.py", "--tool", "nsys", "-o", "r", "--no-render", "--window", "1:2")
+        assert done.exit_code == 0, done.output
+        (capture,) = Run(here / "r").read_info().captures
+        assert capture.exit_code == 143
+        assert capture.settings["scope"] == "2 s from 1 s on"
+
+    def test_failing_untraced_run_is_no_fault(self, here, bin_dir):
+        install(bin_dir, "nsys", "2026.1.1.204", "kernels")
+        (here / "work.py").write_text(
+            "import pathlib, sys\np = pathlib.Path('once')\nif p.exists(): sys.exit(3)\np.touch()\n"
+        )
+        done = profile("work.py", "--tool", "nsys", "-o", "r", "--no-render")
+        assert done.exit_code == 0, done.output
+        assert "the overhead is not known" in done.stderr
+
+
+class TestShells:
+    def test_powershell_quotes_words(self):
+        line = command_line(["C:/Program Files/nsys.exe", "--trace=cuda", "it's", 'say "hi"', "$x", "-c"], "powershell")
+        assert line == (
+            "$env:PYTHONUNBUFFERED=1; & 'C:/Program Files/nsys.exe' --trace=cuda 'it''s' 'say \\\"hi\\\"' '$x' -c"
+        )
+
+    def test_powershell_backslashes_before_quotes_are_doubled(self):
+        assert command_line(['a\\"b'], "powershell").endswith("& 'a\\\\\\\"b'")
+
+    def test_comma_makes_no_list(self):
+        assert command_line(["nsys", "--trace=cuda,nvtx"], "powershell").endswith("& nsys '--trace=cuda,nvtx'")
+
+    def test_posix_line_means_itself(self):
+        assert shlex.split(command_line(["a b", "$x", "it's"]))[1:] == ["a b", "$x", "it's"]
+
+    def test_option(self, here, bin_dir):
+        install(bin_dir, "nsys", "2026.1.1.204")
+        done = profile("work.py", "--tool", "nsys", "--dry-run", "--shell", "powershell")
+        assert done.stdout.startswith("$env:PYTHONUNBUFFERED=1; & ")
+
+
+def test_environment_is_in_no_table(here, bin_dir, monkeypatch):
+    monkeypatch.setenv("MY_SECRET_TOKEN", "hunter2-secret")
+    install(bin_dir, "nsys", "2026.1.1.204", "kernels")
+    profile("work.py", "--tool", "nsys", "-o", "r")
+    files = [path for path in (here / "r").rglob("*") if path.is_file()]
+    assert not [path for path in files if b"hunter2-secret" in path.read_bytes()]
+    assert json.loads((here / "r" / "run.json").read_text())["captures"][0]["argv"][1] == "profile"

@@ -1,0 +1,253 @@
+"""The commands around rooflines: rows, files, GPUs, what if, advice, verdict; and the Python call."""
+
+import csv
+import io
+import json
+import xml.etree.ElementTree as ET
+
+import pytest
+from click.testing import CliRunner
+
+import nsightkit
+from builders import counters as build
+from builders import torch as traces
+from nsightkit.analysis.roofline_rows import RooflineChoice, by_family, roofline_rows
+from nsightkit.cli import cli
+from nsightkit.errors import AnalysisError
+
+HOSTILE = "gemm<a|b>$x$<script>\x1b[31m\n" + "k" * 3000
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+def trace_path(tmp_path, name="aten::mm", dims=((8192, 8192), (8192, 8192)), kernel="nvjet_gemm", dur=700):
+    """A trace of one operator with one kernel on an H100."""
+    inputs = {"Input Dims": [list(d) for d in dims], "Input type": ["c10::BFloat16"] * len(dims)}
+    properties = [{"id": 0, "name": "NVIDIA H100 80GB HBM3", "computeMajor": 9, "computeMinor": 0, "numSms": 132}]
+    events = [
+        traces.operator(name, 0, 100, 1, **inputs),
+        traces.call("cudaLaunchKernel", 20, 5, 7, **{"External id": 1}),
+        traces.kernel(kernel, 200, dur, 7, **{"External id": 1}),
+    ]
+    return traces.write(tmp_path / "trace.json", traces.trace(events) | {"deviceProperties": properties})
+
+
+def test_a_gemm_of_a_trace_stands_at_its_place(tmp_path):
+    result = run("roofline", trace_path(tmp_path), "--format", "json")
+    (row,) = json.loads(result.stdout)
+    flop = 2 * 8192**3
+    assert (row["name"], row["tier"], row["flop"], row["moved_bytes"]) == (
+        "aten::mm",
+        "analytic",
+        flop,
+        3 * 2 * 8192**2,
+    )
+    # A kernel above its roof is kept and flagged: 1.1 PFLOP in 0.7 ms is 1.57 PFLOP/s.
+    assert row["efficiency"] == pytest.approx(flop / 700e-6 / 989.4e12, rel=0.01)
+    assert row["bound"] == "UNKNOWN"
+    assert any("times the roof" in flag for flag in row["flags"])
+    assert any("experimental" in flag for flag in row["flags"])
+
+
+def test_a_gemm_near_its_roof_is_compute_bound_and_the_caption_says_experimental(tmp_path):
+    result = run("roofline", trace_path(tmp_path, dur=1500))
+    assert "COMPUTE" in result.stdout
+    assert "experimental" in result.stdout
+    assert "data sheet (h100-sxm)" in result.stdout
+
+
+def test_sums_over_families_are_sums(tmp_path):
+    path = trace_path(tmp_path, dur=1500)
+    (row,) = by_family(nsightkit.roofline_points(path))
+    assert (row.name, row.total_ns, row.count) == ("GEMM", 1_500_000, 1)
+    assert row.point.flop_per_byte == pytest.approx(8192 / 3)
+
+
+def test_sums_over_ranges_take_the_innermost_range_of_the_call(tmp_path):
+    shapes = {"Input Dims": [[64, 64], [64, 64]], "Input type": ["c10::BFloat16"] * 2}
+    events = [
+        traces.annotation("decode", 0, 1000),
+        traces.annotation("layer", 90, 100),
+        *(traces.operator("aten::mm", start, 20, number, **shapes) for number, start in ((1, 10), (2, 100), (3, 2000))),
+        *(
+            traces.call("cudaLaunchKernel", start + 5, 5, n, **{"External id": n})
+            for n, start in ((1, 10), (2, 100), (3, 2000))
+        ),
+        *(traces.kernel("gemm", 3000 + 100 * n, 10 * n, n, **{"External id": n}) for n in (1, 2, 3)),
+        # A call of another thread falls back to the range that was open last in the process.
+        traces.operator("aten::mm", 150, 20, 4, tid=77, **shapes),
+        traces.call("cudaLaunchKernel", 155, 5, 4, tid=77, **{"External id": 4}),
+        traces.kernel("gemm", 3400, 40, 4, **{"External id": 4}),
+    ]
+    path = traces.write(tmp_path / "r.json", traces.trace(events))
+    result = run("roofline", path, "--by", "range", "--format", "json")
+    rows = {row["name"]: row for row in json.loads(result.stdout)}
+    assert {name: row["total_ns"] for name, row in rows.items()} == {
+        "decode": 10_000,
+        "layer": 60_000,
+        "(no range)": 30_000,
+    }
+    assert rows["layer"]["flop"] == 2 * 2 * 64**3
+
+
+@pytest.mark.parametrize("suffix", ["svg", "png", "pdf", "html", "csv"])
+def test_every_file_format_holds_the_point_whatever_its_name(tmp_path, suffix):
+    path = trace_path(tmp_path, kernel=HOSTILE, dur=1500)
+    out = tmp_path / f"roof.{suffix}"
+    result = run("roofline", path, "-o", out)
+    assert result.exit_code == 0, result.output
+    content = out.read_bytes()
+    if suffix == "svg":
+        assert ET.fromstring(content.decode()).tag.endswith("svg")
+        assert "aten::mm" in content.decode()
+    if suffix == "html":
+        assert "<script" not in content.decode()
+        assert "aten::mm" in content.decode()
+        assert "2·m·n·k" in content.decode()
+    if suffix == "csv":
+        (row,) = csv.DictReader(io.StringIO(content.decode()))
+        assert float(row["flop"]) == 2 * 8192**3
+        assert row["kernel_name"] == HOSTILE
+    assert not list(tmp_path.glob(".*partial*"))
+
+
+def test_the_same_rows_give_the_same_picture(tmp_path):
+    path = trace_path(tmp_path)
+    for name in ("a.svg", "b.svg"):
+        assert run("roofline", path, "-o", tmp_path / name).exit_code == 0
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+def test_a_hostile_operator_name_is_text_in_every_picture(tmp_path):
+    rows = roofline_rows({"kernel_counters": [build.counters(build.gemm(4096, 4096, 4096, "fp32", 4), "a100-80gb-sxm")
+                                              | {"kernel_name": HOSTILE}]})  # fmt: skip
+    from nsightkit.cli.roofline_files import write_page, write_picture
+
+    write_picture(tmp_path / "x.svg", rows, HOSTILE)
+    ET.fromstring((tmp_path / "x.svg").read_text())
+    write_page(tmp_path / "x.html", rows, HOSTILE, [HOSTILE])
+    assert "<script" not in (tmp_path / "x.html").read_text()
+
+
+def test_a_copy_has_no_place_but_a_strip(tmp_path):
+    path = trace_path(tmp_path, "aten::copy_", dims=((2**26,), (2**26,)), kernel="copy", dur=100)
+    (row,) = nsightkit.roofline_points(path)
+    assert (row.point, row.flop, row.bound) == (None, 0, "MEMORY")
+    assert row.bytes_per_s == pytest.approx(4 * 2**26 / 100e-6)
+    assert run("roofline", path, "-o", tmp_path / "copy.svg").exit_code == 0
+
+
+def test_what_cannot_be_drawn_says_what_to_do(tmp_path):
+    path = trace_path(tmp_path, "aten::sort")
+    result = run("roofline", path, "-o", tmp_path / "x.svg")
+    assert result.exit_code == 1
+    assert "nothing-to-draw" in result.output
+    assert run("roofline", path, "-o", tmp_path / "x.bmp").exit_code == 2
+    assert "no formula" in run("roofline", path).output
+
+
+def test_a_precision_without_work_has_no_rows_and_says_so(tmp_path):
+    result = run("roofline", trace_path(tmp_path), "--precision", "tensor_fp8", "--format", "json")
+    assert json.loads(result.stdout) == []
+    assert "no row" in result.stderr
+    kept = run("roofline", trace_path(tmp_path), "--precision", "tensor_bf16", "--format", "json")
+    assert len(json.loads(kept.stdout)) == 1
+
+
+def test_counters_come_first_and_levels_are_rows():
+    row = build.counters(build.copy(2**26), "a100-80gb-sxm") | {
+        "fp32_flop": 1e9,
+        "l2_bytes": 6e8,
+        "peak_l2_bytes_per_s": 5e12,
+    }
+    rows = roofline_rows({"kernel_counters": [row]}, RooflineChoice(("all",)))
+    assert [(r.level, r.tier, r.bound) for r in rows] == [
+        ("DRAM", "counters", "MEMORY"),
+        ("L2", "counters", "MEMORY"),
+        ("L1", "counters", "MEMORY"),
+    ]
+    assert rows[0].point.moved_bytes == 2 * 4 * 2**26
+    assert rows[1].point.moved_bytes == 6e8
+    assert rows[2].point is None
+
+
+def test_ceilings_of_a_cpu_are_no_roof_for_a_gpu(tmp_path):
+    from nsightkit.analysis.measured import roofs_from
+
+    choice = RooflineChoice(roofs=roofs_from({"tensor_bf16": 1e12}, 1e10, "measured here", "cpu"))
+    (row,) = nsightkit.roofline_points(trace_path(tmp_path), choice)
+    assert "data sheet" in row.point.roof_source
+    cpu = traces.write(tmp_path / "cpu.json", traces.trace([traces.operator("aten::mm", 0, 100, 1, **{
+        "Input Dims": [[512, 512], [512, 512]], "Input type": ["c10::BFloat16"] * 2})]))  # fmt: skip
+    (row,) = nsightkit.roofline_points(cpu, choice)
+    assert row.point.roof_source == "measured here"
+    (bare,) = nsightkit.roofline_points(cpu)
+    assert (bare.point, bare.bound) == (None, "UNKNOWN")
+    assert bare.flop == 2 * 512**3
+
+
+def test_nothing_with_a_time_is_an_error(tmp_path):
+    empty = traces.write(tmp_path / "e.json", traces.trace([traces.annotation("step", 0, 10)]))
+    with pytest.raises(AnalysisError) as caught:
+        nsightkit.roofline_points(empty)
+    assert caught.value.slug == "no-roofline"
+
+
+# ---- gpus ------------------------------------------------------------------------------------------------------------
+
+
+def test_gpus_lists_every_entry_and_shows_one_with_sources():
+    from nsightkit.gpus import all_gpus
+
+    listed = json.loads(run("gpus", "--format", "json").stdout)
+    assert [row["key"] for row in listed] == [spec.key for spec in all_gpus()]
+    shown = json.loads(run("gpus", "h100-sxm", "--format", "json").stdout)
+    bf16 = next(row for row in shown if row["name"] == "tensor_bf16_flop_per_s")
+    assert (bf16["figure"], bf16["unit"]) == (989.4e12, "flop/s")
+    assert bf16["source"]
+    assert run("gpus", "NVIDIA B200".removeprefix("NVIDIA ")).exit_code == 0
+    unknown = run("gpus", "voodoo2")
+    assert unknown.exit_code == 1
+    assert "unknown-gpu" in unknown.output
+
+
+# ---- whatif, advice, verdict -----------------------------------------------------------------------------------------
+
+
+def test_whatif_needs_one_way_to_say_what(tmp_path):
+    path = trace_path(tmp_path, dur=1500)
+    assert run("whatif", path).exit_code == 2
+    assert run("whatif", path, "--gpu", "h200-sxm", "--set", "dram_bytes_per_s=1e12").exit_code == 2
+    assert run("whatif", path, "--set", "dram_bytes_per_s=fast").exit_code == 2
+    result = run("whatif", path, "--set", "bf16_flop_per_s=4.947e14", "--format", "json")
+    (row,) = json.loads(result.stdout)
+    assert row["after_ns"] == pytest.approx(3_000_000, rel=1e-3)
+    assert "not validated" in result.stderr
+    assert "with the host as it was" in result.stderr
+
+
+def test_verdict_of_a_trace_without_its_overhead(tmp_path):
+    result = run("verdict", trace_path(tmp_path, dur=1500), "--format", "json")
+    (row,) = json.loads(result.stdout)
+    assert row["bound"] == "COMPUTE"
+    assert row["inputs"]["gpu_share"] == 1.0
+
+
+def test_advice_needs_rules(tmp_path):
+    result = run("advice", trace_path(tmp_path))
+    assert result.exit_code == 1
+    assert "no-rules" in result.output
+
+
+@pytest.mark.shared
+def test_every_shared_report_gives_rows_and_loses_no_kernel(shared_data):
+    from nsightkit.ingest.dataset import open_dataset
+
+    for path in sorted((shared_data / "ncu-rep").iterdir()):
+        rows = nsightkit.roofline_points(path)
+        launches = open_dataset([path], {"kernel_counters": ("failed",)}).rows("kernel_counters")
+        assert sum(row.count for row in rows) == sum(not launch["failed"] for launch in launches), path.name
+        assert all(row.point or row.tier != "analytic" for row in rows)
+        assert all(row.missing for row in rows if row.bound == "UNKNOWN" and row.count and not row.flags), path.name
