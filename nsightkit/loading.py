@@ -5,6 +5,7 @@ In: a run directory, a capture, or a folder of captures. Out: `Loaded`, which gi
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,6 +56,17 @@ class Loaded:
         frame: pd.DataFrame = self.arrow(table).to_pandas(types_mapper=nullable.get)
         frame.attrs["units"] = {c.name: c.unit for c in TABLES[table].columns if c.unit}
         return frame
+
+    def _repr_html_(self) -> str:
+        """Show the first screen of the report in a notebook: verdict, findings, kernels, charts."""
+        from nsightkit.analysis import AnalysisOptions, analyze_tables
+        from nsightkit.report.context import Context
+        from nsightkit.report.first_screen import notebook
+
+        info = self.info if self.info.name else replace(self.info, name=self._dataset.name)
+        ratios = [ratio for c in info.captures if (ratio := c.overhead.get("ratio"))]
+        options = AnalysisOptions(tokens=info.tokens, tracing_ratio=max(ratios, default=None))
+        return notebook(Context(info, analyze_tables(self._dataset, options)))
 
     def __repr__(self) -> str:
         rows = ", ".join(f"{name}: {self.arrow(name).num_rows}" for name in self.tables)

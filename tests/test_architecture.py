@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "ingest": {"errors", "run", "tables", "parquet", "metrics"},
     "analysis": {"errors", "tables", "gpus", "metrics"},
     "report": {"errors", "analysis", "tables", "run", "resources"},
-    "loading": {"errors", "ingest", "run", "tables"},
+    "loading": {"errors", "ingest", "run", "tables", "analysis", "report"},
     "rooflines": {"errors", "ingest", "analysis"},
     "__main__": {"cli"},
 }

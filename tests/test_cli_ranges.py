@@ -7,6 +7,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
+from builders.nsys import Call, Capture, Graph, Range, write_parquetdir, write_sqlite
 from builders.timeline import Host, write_run
 from nsightkit.cli import cli
 
@@ -110,7 +111,20 @@ def test_timeline_parts_add_up(run):
 def test_timeline_inside_a_range(run):
     parts = {row["part"]: row["time_ns"] for row in rows("timeline", run, "--in", "step_*")}
     assert parts["busy"] == parts["span"] == 303
-    assert invoke("timeline", run, "--in", "step_*", "--show", "gaps").exit_code == 2
+    assert parts_of(run, "gaps") == []
+    assert parts_of(run, "copies") == []
+    assert {row["name"] for row in parts_of(run, "repetitions")} == {"step_*", "attention"}
+    checks = parts_of(run, "checks")
+    assert all(row["holds"] for row in checks)
+    assert next(row["expected"] for row in checks if row["name"] == "busy + idle = span") == 303
+    whole = rows("timeline", run, "--in", "decode", "--show", "gaps")
+    assert sum(row["gap_ns"] for row in whole) == next(
+        row["time_ns"] for row in rows("timeline", run, "--in", "decode") if row["part"] == "idle"
+    )
+
+
+def parts_of(run, show):
+    return rows("timeline", run, "--in", "step_*", "--show", show)
 
 
 @pytest.mark.parametrize(
@@ -158,3 +172,20 @@ def test_real_capture_of_two_processes(shared_data):
     assert found["NCCL:ncclBroadcast"]["kernel_count"] == 222
     assert sum(row["own_ns"] for row in found.values()) == 335_723_795
     assert sum(row["count"] for row in rows("ranges", path, "--as-nsys", "cuda_kern_exec_sum")) == 4652
+
+
+def test_time_of_graphs_traced_as_a_whole_is_accounted(tmp_path):
+    graphs = (Graph(2000, 2700, correlation=2), Graph(3000, 3700, correlation=3))
+    calls = [Call("cudaGraphLaunch_v10000", start, start + 50, correlation=c) for start, c in ((1900, 2), (2900, 3))]
+    capture = Capture(calls=tuple(calls), graphs=graphs, ranges=(Range(1800, 2000, text="replay"),))
+    for path in (
+        write_sqlite(tmp_path / "g.sqlite", capture), write_parquetdir(tmp_path / "g-parquet", capture)
+    ):  # fmt: skip
+        ranges = rows("ranges", path)
+        assert [(row["name"], row["gpu_ns"], row["operation_count"]) for row in ranges] == [("replay", 700, 1)]
+        parts = {row["part"]: row["time_ns"] for row in rows("timeline", path)}
+        assert (parts["span"], parts["busy"], parts["compute"], parts["exposed copies"]) == (1700, 1400, 1400, 0)
+        told = invoke("timeline", path).stderr
+        assert "2 CUDA graph launches were traced as a whole" in told
+        assert "have no traced work" not in told
+        assert "1.40 µs of it are 2 CUDA graph launches" in invoke("ranges", path).stderr

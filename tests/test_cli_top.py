@@ -4,13 +4,14 @@ import csv
 import gzip
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
-from builders.nsys import BUSY, Capture, Kernel, write_sqlite
+from builders.nsys import BUSY, Call, Capture, Graph, Kernel, Range, write_sqlite
 from nsightkit.analysis import work_groups
 from nsightkit.analysis.results import KernelSummary
 from nsightkit.cli import cli, work_listing
@@ -163,7 +164,9 @@ def test_profiled_launches_of_ncu_are_no_timeline(shared_data: Path) -> None:
 def test_gpu_time_by_range_and_kernel(busy: Path) -> None:
     found = rows(busy, "--by", "range,kernel", "--tokens", 10)
     gemm, copies = "void gemm<float>(int)", "copy<a|b>(char*)"
-    inside = {(r["range"], r["kernel"]): (r["gpu_ns"], r["operation_count"]) for r in found if r["range"] != "(no range)"}
+    inside = {
+        (r["range"], r["kernel"]): (r["gpu_ns"], r["operation_count"]) for r in found if r["range"] != "(no range)"
+    }
     assert inside == {
         ("work:inner", gemm): (600, 1), ("step", gemm): (500, 1), ("still open", gemm): (400, 1),
         ("still open", copies): (20, 2),
@@ -213,8 +216,30 @@ def test_the_keys_are_those_of_the_analysis() -> None:
 
 def test_ranks_are_told_apart_and_an_unknown_one_is_named(tmp_path: Path) -> None:
     for name in ("run-rank0", "run-rank1", "report1"):
-        write_sqlite(tmp_path / f"{name}.sqlite", BUSY)
+        write_sqlite(tmp_path / f"{name}.sqlite", replace(BUSY, environment=(("Host", name),)))
     result = top(tmp_path, "--by", "rank", "--format", "json")
     times = {row["rank"]: row["gpu_ns"] for row in json.loads(result.stdout)}
     assert times == {"0": 1601, "1": 1601, "(no rank)": 1601}
     assert "no rank is known for report1.sqlite" in result.stderr
+
+
+GRAPHS = Capture(
+    kernels=(Kernel("void gemm<float>(int)", 1000, 1600, correlation=1),),
+    calls=(
+        Call("cudaLaunchKernel_v7000", 900, 950, correlation=1),
+        Call("cudaGraphLaunch_v10000", 1900, 1950, correlation=2),
+        Call("cudaGraphLaunch_v10000", 2900, 2950, correlation=3),
+    ),
+    graphs=(Graph(2000, 2700, correlation=2), Graph(3000, 3700, correlation=3)),
+    ranges=(Range(800, 2000, text="first"), Range(2800, 3000, text="second")),
+)
+
+
+def test_time_of_a_hidden_graph_counts_for_its_launch(tmp_path: Path) -> None:
+    path = write_sqlite(tmp_path / "g.sqlite", GRAPHS)
+    found = {(r["range"], r["family"]): (r["gpu_ns"], r["operation_count"]) for r in rows(path, "--by", "range,family")}
+    assert found == {("first", "CUDA graph"): (700, 1), ("first", "GEMM"): (600, 1), ("second", "CUDA graph"): (700, 1)}
+    result = top(path, "--by", "range,kernel", "--in", "second")
+    assert "[CUDA graph launch]" in result.stdout
+    assert "1.40 µs of it are 2 CUDA graph launches that were traced as a whole" in result.stderr
+    assert "launched inside second: 35.0 % of 2.00 µs GPU time" in result.stderr

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nsightkit.analysis.arrays import Codes
+from nsightkit.analysis.arrays import Codes, Ints
 from nsightkit.analysis.kernel_names import describe_kernel
 from nsightkit.analysis.nvtx_projection import Attribution
 from nsightkit.analysis.range_names import normalized
@@ -103,7 +103,7 @@ def _phase_nodes(attribution: Attribution, label: Codes) -> Codes:
     return found
 
 
-def _largest(code: Codes, duration: np.ndarray, count: int) -> dict[int, int]:  # type: ignore[type-arg]
+def _largest(code: Codes, duration: Ints, count: int) -> dict[int, int]:
     totals = np.zeros(count + 1, np.int64)
     np.add.at(totals, code, duration)
     order = np.argsort(-totals[:-1], kind="stable")[:MOST_PHASES].tolist()

@@ -217,6 +217,7 @@ def _totals(attribution: Attribution, ranges: Projection, chosen: Mask | None) -
         total, total - inherited - unattributed, inherited, unattributed,
         attribution.time_of(homeless & (attribution.operations.call < 0)), attribution.forest.crossing_count,
         attribution.spans.unclosed_count, 0 if chosen is not None else int((~ranges.has_work).sum()),
+        int((graphs := attribution.operations.is_graph & counted).sum()), attribution.time_of(graphs),
     )  # fmt: skip
 
 

@@ -44,9 +44,9 @@ class Story:
 
 
 def tell(
-    tables: Tables, analysis: Analysis, counted: Sequence[Mapping[str, Any]], tracing_ratio: float | None = None
-) -> Story:
-    """Return the story of a run.
+    tables: Tables, analysis: Analysis, counted: Sequence[dict[str, Any]], tracing_ratio: float | None = None
+) -> Story | None:
+    """Return the story of a run, None where it holds neither GPU work nor counters.
 
     Args:
         tables: the tables of the run.
@@ -55,6 +55,8 @@ def tell(
         tracing_ratio: wall time of the traced run by that of the same run untraced; None where not measured.
     """
     traced = _traced(tables, tracing_ratio)
+    if traced == _Traced() and not analysis.kernels and not analysis.top_kernels:
+        return None
     advice = _advice(tables, analysis, counted)
     limiters = _limiters(analysis, counted)
     found = find(
@@ -90,9 +92,9 @@ def _traced(tables: Tables, tracing_ratio: float | None) -> _Traced:
         return _Traced(withheld=(Withheld("waiting", reason),))
     (capture,) = captures
     phases, repeated = _ranges(capture) if _has_rows(rows, "nvtx_ranges") else (None, ())
-    timelines, figures, withheld = (), None, ()
-    if _has_rows(rows, "cuda_api_calls"):
-        timelines, figures, withheld = _figures(capture, tracing_ratio)
+    if not _has_rows(rows, "cuda_api_calls"):
+        return _Traced(read_activity(capture), phases, repetitions=repeated)
+    timelines, figures, withheld = _figures(capture, tracing_ratio)
     return _Traced(read_activity(capture), phases, timelines, figures, repeated, withheld)
 
 
@@ -127,7 +129,7 @@ def _figures(
     return timelines, run_figures(timelines, tracing_ratio), ()
 
 
-def _advice(tables: Tables, analysis: Analysis, counted: Sequence[Mapping[str, Any]]) -> dict[int, tuple[Advice, ...]]:
+def _advice(tables: Tables, analysis: Analysis, counted: Sequence[dict[str, Any]]) -> dict[int, tuple[Advice, ...]]:
     if not analysis.kernels or not tables.has("rule_results"):
         return {}
     from nsightkit.analysis.rule_advice import advice_by_kernel
@@ -135,7 +137,7 @@ def _advice(tables: Tables, analysis: Analysis, counted: Sequence[Mapping[str, A
     return advice_by_kernel(tables.rows("rule_results"), counted, analysis.kernels)
 
 
-def _limiters(analysis: Analysis, counted: Sequence[Mapping[str, Any]]) -> dict[int, str]:
+def _limiters(analysis: Analysis, counted: Sequence[dict[str, Any]]) -> dict[int, str]:
     chips = {row["capture_id"]: row.get("compute_capability") for row in counted}
     named = {
         place: occupancy_limiter(kernel, chips.get(kernel.capture_id)) for place, kernel in enumerate(analysis.kernels)

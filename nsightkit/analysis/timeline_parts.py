@@ -70,7 +70,7 @@ def time_parts(timelines: Sequence[DeviceTimeline]) -> list[TimePart]:
 def longest_gaps(
     timeline: DeviceTimeline, attribution: Attribution, limit: int, windows: Intervals | None = None
 ) -> list[GapRow]:
-    """Return the longest gaps of a device, all of them with a `limit` of 0; with `windows`, what of them lies inside."""
+    """Return the longest gaps of a device, all with a `limit` of 0; with `windows`, what of them lies inside."""
     gaps = timeline.gaps
     whole = gaps.end_ns - gaps.start_ns
     length = whole if windows is None else windows.within(gaps.start_ns, gaps.end_ns)

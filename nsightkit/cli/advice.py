@@ -41,7 +41,7 @@ def command(paths: tuple[Path, ...], limit: int, format_: str) -> None:
     """List what NVIDIA's own rules advise, the most promising first.
 
     A GLOBAL estimate is about the whole launch: multiplied by the kernel's share of the profiled time it says what is
-    at stake, at most. A LOCAL estimate is about one part of the launch and stands as NVIDIA gives it. None are added up.
+    at stake, at most. A LOCAL estimate is about one part of the launch and stands as NVIDIA gives it. No two are added.
 
     \b
     nsightkit advice report.ncu-rep

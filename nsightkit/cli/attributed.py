@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from nsightkit.errors import AnalysisError
+from nsightkit.report import format as fmt
 
 if TYPE_CHECKING:
     from nsightkit.analysis.operations import CaptureTables
@@ -28,6 +29,14 @@ WANTED: dict[str, tuple[str, ...] | None] = {
         "name", "domain", "kind", "start_ns", "duration_ns", "process_id", "thread_id", "end_thread_id",
     ),
 }  # fmt: skip
+
+
+def graph_note(count: int, time_ns: int) -> str:
+    """Return what must be said of GPU time that belongs to CUDA graphs whose kernels are not in the capture."""
+    return (
+        f"{fmt.duration(time_ns)} of it are {count} CUDA graph launches that were traced as a whole: the kernels in "
+        "them are hidden"
+    )
 
 
 def captures_of(dataset: Dataset) -> Iterator[CaptureTables]:

@@ -30,8 +30,10 @@ def or_newest_run(paths: Sequence[Path]) -> tuple[Path, ...]:
     return tuple(paths) or (Path(os.path.relpath(newest_run(REPORTS).path)),)
 
 
-def new_run(paths: Sequence[Path], output: Path | None, force: bool = False) -> Run:
+def new_run(paths: Sequence[Path], output: Path | None, force: bool | None = None) -> Run:
     """Return the run directory to write: `output`, or ./reports/<name of the first path>-<time>.
+
+    `force` is None for a command that has no such option.
 
     Raises:
         IngestError: `output` holds something already, and `force` does not allow to replace it.
@@ -42,7 +44,8 @@ def new_run(paths: Sequence[Path], output: Path | None, force: bool = False) -> 
     if output.is_file():
         raise IngestError(f"{output}: is a file; name a folder with -o", slug="output-exists")
     if output.is_dir() and any(output.iterdir()) and not (force and is_run(output)):
-        way_out = "name another folder" if not is_run(output) else "name another folder or add --force"
+        can_replace = is_run(output) and force is not None
+        way_out = "name another folder or add --force" if can_replace else "name another folder"
         raise IngestError(f"{output}: is not empty; {way_out}", slug="output-exists")
     return Run(output)
 

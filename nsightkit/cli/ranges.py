@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nsightkit.cli.attributed import graph_note
 from nsightkit.cli.inputs import finish, or_newest_run, paths_argument
 from nsightkit.cli.output import Field, emit, format_option, note
 from nsightkit.report import format as fmt
@@ -137,6 +138,8 @@ def told(totals: RangeTotals) -> Iterable[str]:
         f" ({fmt.duration(totals.unlaunched_ns)} of it by calls that the capture does not hold)"
         if totals.unlaunched_ns else ""
     )  # fmt: skip
+    if totals.graph_count:
+        yield graph_note(totals.graph_count, totals.graph_ns)
     if totals.inherited_ns:
         yield (
             f"{fmt.duration(totals.inherited_ns)} were launched by threads without an open range and count for the "

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,14 +15,15 @@ import click
 from nsightkit.cli.inputs import new_run, or_newest_run, paths_argument, report_failures
 from nsightkit.cli.progress import progress_bar
 from nsightkit.errors import IngestError
-from nsightkit.run import Run, is_run
+from nsightkit.run import Run, RunInfo, is_run
 
 if TYPE_CHECKING:
     from nsightkit.analysis import AnalysisOptions
+    from nsightkit.ingest.dataset import Dataset
     from nsightkit.ingest.sources import Failure
     from nsightkit.report.context import ReportOptions
 
-FORMATS = {"html": ("html",), "markdown": ("markdown",), "both": ("html", "markdown")}
+FORMATS = {"html": ("html",), "markdown": ("markdown",), "both": ("html", "markdown"), "json": ("json",)}
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class _Job:
 )  # fmt: skip
 @click.option(
     "--format", "format_", type=click.Choice(tuple(FORMATS)), default="both", show_default=True,
-    help="html is one file with everything in it; markdown has its drawings beside it.",
+    help="html is one file with everything in it; markdown has its drawings beside it; json is for programs.",
 )  # fmt: skip
 @click.option(
     "--rule", type=click.Choice(("auto", "roofline", "sol-gap", "ncu")), default="auto", show_default=True,
@@ -61,6 +64,8 @@ class _Job:
     "--figures", type=click.Choice(("png", "pdf", "svg")),
     help="Also draw histograms and rooflines as files for papers (uses matplotlib, takes seconds).",
 )  # fmt: skip
+@click.option("--brief", is_flag=True, help="Print the first screen as 25 lines of Markdown, and write nothing.")
+@click.option("--terminal", is_flag=True, help="Print the first screen here, and write nothing.")
 def command(
     paths: tuple[Path, ...],
     output: Path | None,
@@ -70,6 +75,8 @@ def command(
     gpu: str | None,
     limit: int,
     figures: str | None,
+    brief: bool,
+    terminal: bool,
 ) -> None:
     """Write the report of PATH and print the paths of what was written, the documents first.
 
@@ -84,14 +91,18 @@ def command(
     nsightkit render runs/today --rule roofline
     nsightkit render profile.ncu-rep profile.sqlite    ingest both, then render
     nsightkit render profile.ncu-rep -o out --figures pdf
+    nsightkit render runs/today --brief                 for a comment on a pull request
     """
     from nsightkit.analysis import AnalysisOptions
     from nsightkit.report.context import ReportOptions
 
+    if brief or terminal:
+        _show(or_newest_run(paths), AnalysisOptions(rule, margin, gpu=gpu), brief)
+        return
     job = _job(or_newest_run(paths), output)
-    written = _render(
-        job, AnalysisOptions(rule, margin, gpu=gpu), ReportOptions(FORMATS[format_], limit, figures, job.folder)
-    )
+    options = ReportOptions(FORMATS[format_], limit, figures, job.folder)
+    with _without_collector():
+        written = _render(job, AnalysisOptions(rule, margin, gpu=gpu), options)
     # Dozens of drawings are one line: the folder they lie in.
     for path in dict.fromkeys(p.parent if p.suffix == ".svg" and figures != "svg" else p for p in written):
         click.echo(os.path.relpath(path))
@@ -134,6 +145,44 @@ def _render(job: _Job, how: AnalysisOptions, options: ReportOptions) -> tuple[Pa
     job.failures.extend(dataset.failures)
     if dataset.failures and not dataset.info.captures:
         return ()
+    info, known = _facts(dataset, how)
+    return render_report(Run(job.paths[0]), info, analyze_tables(dataset, known), options)
+
+
+def _facts(dataset: Dataset, how: AnalysisOptions) -> tuple[RunInfo, AnalysisOptions]:
+    """Return the description of the run, and what the analysis must know of it."""
     info = dataset.info if dataset.info.name else replace(dataset.info, name=dataset.name)
-    analysis = analyze_tables(dataset, replace(how, tokens=info.tokens))
-    return render_report(Run(job.paths[0]), info, analysis, options)
+    ratios = [ratio for c in info.captures if (ratio := c.overhead.get("ratio"))]
+    return info, replace(how, tokens=info.tokens, tracing_ratio=max(ratios, default=None))
+
+
+def _show(paths: Sequence[Path], how: AnalysisOptions, brief: bool) -> None:
+    """Print the first screen; captures are read straight from their files."""
+    from nsightkit.analysis import analyze_tables
+    from nsightkit.ingest.dataset import open_dataset
+    from nsightkit.report import first_screen
+    from nsightkit.report.context import Context
+
+    dataset = open_dataset(paths)
+    if dataset.info.captures or not dataset.failures:
+        info, known = _facts(dataset, how)
+        context = Context(info, analyze_tables(dataset, known))
+        if brief:
+            click.echo(first_screen.brief_markdown(context), nl=False)
+        else:
+            from rich.console import Console
+
+            Console().print(first_screen.terminal(context))
+    report_failures(dataset.failures)
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Leave cycles alone while a report is made: it makes few, and looking for them costs a tenth of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

@@ -162,7 +162,9 @@ def _draw_roofs(axes: Any, rows: Sequence[RooflineRow]) -> None:
 
 def _draw_points(axes: Any, rows: Sequence[RooflineRow]) -> None:
     ordered = sorted(rows, key=lambda row: -(row.time_share or 0.0))
-    for place, row in enumerate(ordered):
+    low, high = (math.log10(edge) for edge in axes.get_xlim())
+    named: set[tuple[str, str]] = set()
+    for row in ordered:
         point = row.point
         if point is None:
             continue
@@ -172,11 +174,14 @@ def _draw_points(axes: Any, rows: Sequence[RooflineRow]) -> None:
             point.flop_per_byte, point.flop_per_s, s=size, marker=MARKERS[point.level], facecolors=filled,
             edgecolors=COLORS[row.bound], linewidths=1.2, zorder=3,
         )  # fmt: skip
-        if place < _MOST_LABELS:
+        # Points of one name lie close together: one label is enough for them.
+        if len(named) < _MOST_LABELS and (row.name, point.level) not in named:
+            right = math.log10(point.flop_per_byte) > low + 0.6 * (high - low)
             axes.annotate(
-                _plain(row.name, 34), (point.flop_per_byte, point.flop_per_s), xytext=(6, -9 if place % 2 else 6),
-                textcoords="offset points", fontsize=8,
+                _plain(row.name, 34), (point.flop_per_byte, point.flop_per_s), textcoords="offset points", fontsize=8,
+                xytext=(-8 if right else 8, -10 if len(named) % 2 else 7), ha="right" if right else "left",
             )  # fmt: skip
+            named.add((row.name, point.level))
     # Words for what color, shape and filling mean.
     axes.set_title(_legend(ordered), fontsize=8, color="#444", loc="left")
 

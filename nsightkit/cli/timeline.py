@@ -187,8 +187,8 @@ def graph_notes(graphs: Sequence[GraphFigures]) -> Iterable[str]:
     if traced := sum(figures.traced_count for figures in graphs):
         time = fmt.duration(sum(figures.traced_ns for figures in graphs))
         yield (
-            f"{traced} CUDA graph launches were traced as a whole: their kernels are hidden, and their {time} count for "
-            f"the launch of the graph, as compute; {way_out}"
+            f"{traced} CUDA graph launches were traced as a whole: their kernels are hidden, and their {time} count "
+            f"for the launch of the graph, as compute; {way_out}"
         )
     if lost := sum(figures.lost_count for figures in graphs):
         yield (

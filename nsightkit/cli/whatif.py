@@ -46,8 +46,8 @@ def command(paths: tuple[Path, ...], gpu: str | None, settings: tuple[str, ...],
     """Say what the kernels would take with other peaks, at unchanged efficiency.
 
     The larger of compute time and memory time is computed anew for each kernel; what has no place under a roof keeps
-    its time. Cache sizes and SM counts cannot be projected from counters. NOT VALIDATED: no prediction was compared with a
-    measurement on the other GPU.
+    its time. Cache sizes and SM counts cannot be projected from counters. NOT VALIDATED: no prediction was compared
+    with a measurement on the other GPU.
 
     \b
     nsightkit whatif report.ncu-rep --gpu h200-sxm

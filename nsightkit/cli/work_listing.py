@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from nsightkit.cli.attributed import WANTED, captures_of
+from nsightkit.cli.attributed import WANTED, captures_of, graph_note
 from nsightkit.cli.output import Field
 from nsightkit.report import format as fmt
 
@@ -97,13 +97,6 @@ class _Seen:
             self.graph_ns += attribution.time_of(attribution.operations.is_graph)
             yield attribution
 
-    def graph_notes(self) -> Iterator[str]:
-        if self.graph_count:
-            yield (
-                f"{fmt.duration(self.graph_ns)} of it are {self.graph_count} CUDA graph launches that were traced as a "
-                "whole: the kernels in them are hidden"
-            )
-
     def notes(self, listed_ns: int, within: str | None) -> Iterator[str]:
         if within:
             share = listed_ns / self.total_ns if self.total_ns else None
@@ -112,7 +105,8 @@ class _Seen:
             share = self.unattributed_ns / self.total_ns
             none = "" if self.has_ranges else "; the capture has no ranges"
             yield f"launched outside every range: {fmt.share(share)} of {fmt.duration(self.total_ns)} GPU time{none}"
-        yield from self.graph_notes()
+        if self.graph_count:
+            yield graph_note(self.graph_count, self.graph_ns)
         if self.inherited_ns:
             yield (
                 f"{fmt.duration(self.inherited_ns)} were launched by threads without an open range and count for the "

@@ -83,9 +83,13 @@ def _story(context: Context) -> dict[str, Any]:
     return told
 
 
-def page_json(context: Context) -> str:
-    """Return `page_data` as JSON that no text in it can break out of."""
-    text = json.dumps(_finite(page_data(context)), separators=(",", ":"), allow_nan=False)
+def page_json(context: Context, readable: bool = False) -> str:
+    """Return `page_data` as JSON that no text in it can break out of; `readable` has a line for each value of the top."""
+    data = _finite(page_data(context))
+    if readable:
+        lines = (f"{json.dumps(k)}: {json.dumps(v, allow_nan=False)}" for k, v in data.items())
+        return "{\n" + ",\n".join(lines) + "\n}"
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     # Nothing else could close the element or start a comment in it.
     return text.replace("<", "\\u003c")
 

@@ -41,12 +41,15 @@ _NUMBER_AND_UNIT = re.compile(r"(\d) (%|ns|µs|ms|s|[kMGTP]?(?:B|FLOP|B/s|FLOP/s
 def write_report(run: Run, info: RunInfo, analysis: Analysis, options: ReportOptions | None) -> tuple[Path, ...]:
     """Write the documents that `options` asks for and return their paths."""
     context = Context(info, analysis, options or ReportOptions())
-    sections = build_sections(context)
+    documents = {"html", "markdown"} & set(context.options.formats)
+    sections = build_sections(context) if documents else []
     environment = _environment()
     folder = context.options.folder or run.report_dir
     written = []
     if "html" in context.options.formats:
         written.append(_write(folder / "report.html", html_document(context, sections, environment)))
+    if "json" in context.options.formats:
+        written.append(_write(folder / "report.json", page_json(context, readable=True) + "\n"))
     if "markdown" in context.options.formats:
         old = _figures_of_old_report(folder)
         written.append(_write(folder / "report.md", markdown_document(context, sections, environment)))

@@ -159,7 +159,17 @@ def _graphs(capture: Capture) -> Any:
     if not capture.graphs:
         columns = [("start", INT), ("end", INT), ("graphId", INT)]
         return columns, [(i, i + 1, 1) for i in range(capture.graph_launches)]
-    names = ("start", "end", "deviceId", "contextId", "streamId", "correlationId", "globalPid", "graphId", "graphExecId")
+    names = (
+        "start",
+        "end",
+        "deviceId",
+        "contextId",
+        "streamId",
+        "correlationId",
+        "globalPid",
+        "graphId",
+        "graphExecId",
+    )
     rows = [(g.start, g.end, g.device, 1, g.stream, g.correlation, process_key(g.pid), 3, 4) for g in capture.graphs]
     return [(n, INT) for n in names], rows
 

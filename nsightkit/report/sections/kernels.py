@@ -93,14 +93,19 @@ def _against_class(context: Context, kernel: ClassifiedKernel) -> list[Block]:
     if means is None or means.kernel_count < 2 or len(context.kernels) > MANY_KERNELS:
         return []
     known = kernel.counters | {"duration_ns": kernel.duration_ns}
-    pairs = [
-        (f"{metric_label(name)}", Cell(f"{fmt.with_unit(own, unit)} against {fmt.with_unit(mean, unit)}",
-                                       f"{blocks.exact(own, unit)} against {blocks.exact(mean, unit)}"))
+    pairs = tuple(
+        (metric_label(name), _beside(own, mean, metric_unit(name)))
         for name, mean in means.means.items()
-        if mean is not None and (own := known.get(name)) is not None and (unit := metric_unit(name)) is not None
-    ]  # fmt: skip
-    title = f"Against the mean of {fmt.count(means.kernel_count)} {BOUND_WORDS[means.bound]} kernels"
-    return [Pairs(tuple(pairs), title)] if pairs else []
+        if mean is not None and (own := known.get(name)) is not None
+    )
+    title = f"Beside the mean of {fmt.count(means.kernel_count)} {BOUND_WORDS[means.bound]} kernels"
+    return [Pairs(pairs, title)] if pairs else []
+
+
+def _beside(own: float, mean: float, unit: str) -> Cell:
+    words = f"{fmt.with_unit(own, unit)} (mean {fmt.with_unit(mean, unit)})"
+    # No line break between a number and its unit.
+    return Cell(words.replace(" ", "\u00a0"), f"{blocks.exact(own, unit)}, mean {blocks.exact(mean, unit)}")
 
 
 def _advice(context: Context, index: int) -> list[Block]:

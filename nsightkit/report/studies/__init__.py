@@ -25,13 +25,17 @@ def build_study(study: StudyInput) -> list[Section]:
     """Return the sections of `study.name`, the method last."""
     module = importlib.import_module(f"nsightkit.report.studies.{STUDIES[study.name]}")
     sections: list[Section] = module.build(study)
-    return [replace(section, blocks=_arranged(section.blocks)) for section in sections]
+    # The first screen's grid has one column, so that it takes the layout of two.
+    return [
+        replace(section, blocks=_arranged(section.blocks, "even" if section.id == "overview" else "grid"))
+        for section in sections
+    ]
 
 
-def _arranged(blocks: tuple[Block, ...]) -> tuple[Block, ...]:
+def _arranged(blocks: tuple[Block, ...], layout: str) -> tuple[Block, ...]:
     """Put figures that follow one another side by side; strips keep their whole width."""
     arranged: list[Block] = []
     for small, run in groupby(blocks, lambda block: isinstance(block, Figure) and not block.keys):
         members = tuple(run)
-        arranged += [Group(members, layout="grid")] if small else members
+        arranged += [Group(members, layout=layout)] if small else members
     return tuple(arranged)
