@@ -229,6 +229,14 @@ def _writer_options(table: Table) -> dict[str, Any]:
             "write_statistics": [n for n in ("start_ns",) if n in delta], **_LARGE_PAGES}  # fmt: skip
 
 
+def row_count(path: Path) -> int | None:
+    """Return how many rows a table on disk has, from its end alone; None where it is damaged."""
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except (OSError, pa.ArrowInvalid):
+        return None
+
+
 def read_table(table: Table, paths: Sequence[Path], columns: Sequence[str] | None = None) -> pa.Table:
     """Return the rows of `table` in `paths` as one Arrow table; no paths give no rows.
 

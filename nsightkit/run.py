@@ -42,6 +42,9 @@ class Capture:
     # What the profiler was told that decides what its numbers mean: range, clock_control, cache_control, rank, …
     settings: dict[str, Any] = field(default_factory=dict)
     rank: int | None = None  # among the processes of one job; None where the capture does not say
+    # What the capture states of its machine, as RunInfo names it: gpu_name, driver_version, created_utc, …
+    facts: dict[str, str] = field(default_factory=dict)
+    input_state: str = ""  # sizes and times of the input files and what was read: equal means nothing is to read again
 
 
 @dataclass(frozen=True)

@@ -175,3 +175,33 @@ def test_help_says_what_a_newcomer_needs():
     assert result.exit_code == 0
     for words in ("run directory", "./reports", "--rule", "--figures", "needs no network"):
         assert words in result.stdout
+
+
+def test_brief_prints_markdown_and_writes_nothing(tmp_path):
+    make_run(tmp_path / "run")
+    result = render("run", "--brief")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.startswith("### kv-decode")
+    assert len(result.stdout.splitlines()) <= 25
+    assert not (tmp_path / "run" / "report").exists()
+
+
+def test_terminal_prints_the_first_screen_without_colors_when_piped(tmp_path):
+    details_csv(tmp_path / "kernel.csv", [LAUNCH])
+    result = render("kernel.csv", "--terminal")
+    assert result.exit_code == 0, result.stderr
+    assert "Kernels that cost most" in result.stdout
+    assert "\x1b" not in result.stdout
+    assert not (tmp_path / "reports").exists()
+
+
+def test_json_is_the_data_of_the_page(tmp_path):
+    make_run(tmp_path / "run")
+    assert render("run", "--format", "json").stdout.splitlines() == ["run/report/report.json"]
+    data = json.loads((tmp_path / "run/report/report.json").read_text(encoding="utf-8"))
+    render("run")
+    html = (tmp_path / "run/report/report.html").read_text(encoding="utf-8")
+    inside = html.split('id="report-data">', 1)[1].split("</script>", 1)[0]
+    assert data == json.loads(inside)
+    assert data["schema_version"] == 1
+    assert {"findings", "withheld", "kernels", "run", "anchors"} <= set(data)

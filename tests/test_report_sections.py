@@ -10,6 +10,7 @@ from builders.analysis import (
     make_analysis,
     make_info,
     make_operators,
+    make_story,
     make_sums,
     make_top,
 )
@@ -29,6 +30,8 @@ RUNS = {
     "hostile": make_analysis(len(HOSTILE_NAMES), HOSTILE_NAMES),
     "CPU": Analysis(top_operators=make_operators(), ranges=make_sums("decode")),
     "many": make_analysis(600),
+    "story": make_story(make_analysis(20)),
+    "hostile story": make_story(make_analysis(len(HOSTILE_NAMES), HOSTILE_NAMES), HOSTILE_NAMES),
 }
 
 
@@ -268,3 +271,63 @@ def test_every_counter_has_words_with_a_unit():
     assert len(labels) == len(set(labels))
     assert not [label for label in labels if "_" in label]
     assert metric_text("dram_bytes", 2.6e6) == "DRAM traffic 2.60 MB"
+
+
+def test_the_first_screen_has_the_three_findings_that_would_save_most():
+    analysis = make_story(make_analysis(20))
+    found = sections(analysis)
+    first, whole = table(found["overview"], "findings-first"), table(found["findings"], "findings-all")
+    assert len(first.rows) == 3
+    assert [row[0].text for row in whole.rows[:3]] == [row[0].text for row in first.rows]
+    assert str(len(whole.rows)) in first.hidden
+    stakes = [float(cell.exact) for cell in column(whole, "stake_share")]
+    assert stakes == sorted(stakes, reverse=True)
+    assert stakes == [f.stake_share for f in analysis.story.findings.found]
+
+
+def test_what_is_withheld_is_said():
+    section = sections(make_story(make_analysis(6)))["findings"]
+    said = [item for part in walk(section.blocks) if isinstance(part, Items) for item in part.items]
+    assert "waiting: the overhead of tracing was not measured." in said
+
+
+def test_quality_stands_on_the_first_screen_with_what_to_do():
+    bad = {"verdict": "usable", "reasons": ["clocks were not locked"], "remedies": ["--clock-control base"]}
+    captures = (
+        replace(make_info().captures[0], quality=bad),
+        replace(make_info().captures[1], quality={"verdict": "good"}),
+    )
+    context = Context(make_info(captures=captures), make_analysis(3))
+    assert context.quality == ("usable", ("timeline: clocks were not locked. To do: --clock-control base",))
+    overview = build_sections(context)[0]
+    notes = [item for part in walk(overview.blocks) if isinstance(part, Items) for item in part.items]
+    assert notes[0] == "Capture quality: usable."
+
+
+def test_the_heat_map_and_its_table_hold_all_time():
+    analysis = make_story(make_analysis(6))
+    (figure,) = sections(analysis)["phases"].blocks
+    assert sum(int(cell.exact.split()[0]) for cell in column(figure.table, "gpu_ns")) == 15_500_000
+    assert sum(float(cell.exact) for cell in column(figure.table, "share")) == pytest.approx(1.0)
+
+
+def test_a_card_quotes_the_rules_and_the_limiter_and_the_class_means():
+    analysis = make_story(make_analysis(20))
+    card = next(part for part in walk(sections(analysis)["kernels"].blocks) if isinstance(part, Group) and part.bound)
+    said = " ".join(item for part in walk(card.blocks) if isinstance(part, Items) for item in part.items)
+    assert "Long Scoreboard Stalls (global speed-up 42.50 %): Warps wait <b>long</b>." in said
+    assert "Theoretical occupancy is limited by registers." in said
+    pairs = [p for p in walk(card.blocks) if isinstance(p, blocks.Pairs) and p.title.startswith("Beside the mean of")]
+    means = {c.bound: c.means for c in analysis.classes}[card.bound]
+    assert repr(means["duration_ns"]).removesuffix(".0") in dict(pairs[0].pairs)["Duration"].exact
+
+
+def test_a_demand_is_a_share_of_what_it_names():
+    rows = table(sections(make_story(make_analysis(20)))["findings"], "demand").rows
+    known = {row[0].text: float(row[1].exact.split()[0]) for row in rows}
+    top = make_analysis(20).top_kernels
+    whole = sum(k.total_ns for k in top)
+    assert known["Matrix times vector (GEMV)"] == pytest.approx(
+        sum(k.total_ns for k in top if k.family == "GEMV") / whole
+    )
+    assert 0 < known["L2 hit rate, weighted by time"] <= 100

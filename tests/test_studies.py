@@ -298,6 +298,16 @@ class TestReports:
         eight = next(row for row in rows.rows if row[headers.index("batch")].text == "8")
         assert float(eight[all_].exact) == pytest.approx(8 * float(eight[one].exact))
 
+    def test_variants_within_their_spread_are_named_together(self):
+        arms = (("v1", 300.0, (290.0, 310.0)), ("v2", 500.0, (490.0, 510.0)), ("v3", 295.0, (280.0, 305.0)))
+        timings = tuple(timing(v, True, decode_ms=ms, ci_ms=ci, kv_bytes=9.0) for v, ms, ci in arms)
+        study = dataclasses.replace(made_up("kv-variants"), parts={"latency": Results(timings)})
+        lead = build_study(study)[0].blocks[0].text
+        assert (
+            lead
+            == "With a cache v1 and v3 are the fastest, within their spread; v1 and v2 and v3 keep the least (9.00 B)."
+        )
+
     def test_counted_launches_are_checked(self):
         study = dataclasses.replace(made_up("kv-decode"), counted={"attention": 800, "linear": 3199})
         rows = tables_of(build_study(study))["counts"].rows

@@ -84,7 +84,7 @@ def _story(context: Context) -> dict[str, Any]:
 
 
 def page_json(context: Context, readable: bool = False) -> str:
-    """Return `page_data` as JSON that no text in it can break out of; `readable` has a line for each value of the top."""
+    """Return `page_data` as JSON that no text in it can break out of; `readable` has a line for each part."""
     data = _finite(page_data(context))
     if readable:
         lines = (f"{json.dumps(k)}: {json.dumps(v, allow_nan=False)}" for k, v in data.items())

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from builders.analysis import HOSTILE_NAMES, make_analysis, make_info, make_sums
+from builders.analysis import HOSTILE_NAMES, make_analysis, make_info, make_story, make_sums
 from nsightkit.report import render_report
 from nsightkit.report.context import ReportOptions
 from nsightkit.run import Run
@@ -31,16 +31,30 @@ def files(tmp_path_factory):
     """Pages by kind, as files."""
     hostile = make_analysis(len(HOSTILE_NAMES), HOSTILE_NAMES)
     hostile = replace(hostile, ranges=make_sums(*HOSTILE_NAMES), notes=HOSTILE_NAMES)
+    hostile = make_story(hostile, HOSTILE_NAMES)
     kinds = {
-        "plain": (make_analysis(20), make_info()),
+        "plain": (make_story(make_analysis(20)), make_info()),
         "hostile": (hostile, make_info(name=HOSTILE_NAMES[1], hostname=HOSTILE_NAMES[2])),
-        "large": (make_analysis(500, full=True), make_info()),
+        "large": (make_story(make_analysis(500, full=True)), make_info()),
+        "levels": (with_levels(make_analysis(20)), make_info()),
     }
     written = {}
     for kind, (analysis, info) in kinds.items():
         run = Run(tmp_path_factory.mktemp(kind))
         (written[kind],) = render_report(run, info, analysis, ReportOptions(formats=("html",)))
     return written
+
+
+def with_levels(analysis):
+    """Give every point a second one at L2, and every other kernel another precision."""
+    kernels = []
+    for place, kernel in enumerate(analysis.kernels):
+        point = kernel.point and replace(kernel.point, precision="BF16 tensor" if place % 2 else "FP32")
+        other = point and replace(
+            point, level="L2", moved_bytes=point.moved_bytes * 4, flop_per_byte=point.flop_per_byte / 4
+        )
+        kernels.append(replace(kernel, point=point, other_levels=(other,) if other else ()))
+    return replace(analysis, kernels=tuple(kernels))
 
 
 class Opened:
@@ -190,7 +204,7 @@ def test_csv_holds_exact_values_and_no_formula(opened):
 def test_a_saved_drawing_keeps_its_colors(opened):
     page = opened().page
     with page.expect_download() as download:
-        page.click("#roofline-normalized >> text=Save SVG")
+        page.click("#overview-roofline >> text=Save SVG")
     text = download.value.path().read_text(encoding="utf-8")
     assert text.startswith("<svg")
     assert "rgb(213, 94, 0)" in text
@@ -209,7 +223,7 @@ def test_links_lead_from_tables_to_cards_and_names(opened):
     page = opened().page
     page.click("#verdicts tbody a >> nth=0")
     assert page.evaluate("location.hash") == "#kernel-1"
-    assert page.evaluate("document.querySelector(':target').className") == "card"
+    assert page.evaluate("document.querySelector(':target').className") == "card sel"
     page.click("#kernels-by-time tbody a >> nth=0")
     assert page.evaluate("document.querySelector(':target').tagName") == "LI"
 
@@ -247,3 +261,176 @@ def test_paper_shows_the_folded_parts(opened):
     page = opened().page
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert page.locator("details:not([open])").count() == 0
+
+
+# One kernel in every view: what a click there must select everywhere else. The kernel is one with a roofline point.
+VIEWS = {
+    "overview roofline": "#overview-roofline svg a[href='#{0}']",
+    "live roofline": "#roofline-explorer svg a[href='#{0}']",
+    "verdicts": "#verdicts tbody tr:has(a[href='#{0}'])",
+    "longest": "#longest-kernels tbody tr:has(a[href='#{0}'])",
+    "roofline points": "#roofline-points tbody tr:has(a[href='#{0}'])",
+    "single roofline": "#roofline-{1}",
+    "card": "#{0}",
+}
+INNER = {"single roofline": " h3 a", "card": " > h3", "verdicts": " td >> nth=2", "longest": " td >> nth=2",
+         "roofline points": " td >> nth=2"}  # fmt: skip
+
+
+def chosen_in(page, selector):
+    return page.evaluate("(s) => document.querySelector(s).classList.contains('sel')", selector)
+
+
+@pytest.mark.parametrize("kind", ["plain", "large"])
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_selection_in_one_view_is_one_in_every_view_and_in_the_address(opened, kind, view):
+    one = opened(kind)
+    page, anchor = one.page, "kernel-1"
+    places = {name: selector.format(anchor, 1) for name, selector in VIEWS.items()}
+    assert not any(chosen_in(page, selector) for selector in places.values())
+    page.dispatch_event(places[view] + INNER.get(view, ""), "click", {"bubbles": True, "cancelable": True})
+    page.wait_for_function("location.hash === '#kernel-1'")
+    page.wait_for_function("document.body.classList.contains('selecting')")
+    assert {name: chosen_in(page, selector) for name, selector in places.items()} == dict.fromkeys(places, True)
+    bars = "document.querySelectorAll('[id^=histogram-] rect.sel').length"
+    assert page.evaluate(bars) == page.locator("figure[id^=histogram-]").count()
+    assert page.evaluate("document.querySelectorAll('.names li.sel').length") == 1
+    assert page.evaluate("document.querySelectorAll('#verdicts tr.sel').length") == 1
+    assert page.inner_text(".selection [role=status]").startswith("Selected: GEMM 128×128 (FP16)")
+    page.go_back()
+    page.wait_for_function("!document.body.classList.contains('selecting')")
+    assert not any(chosen_in(page, selector) for selector in places.values())
+    page.go_forward()
+    page.wait_for_function("document.body.classList.contains('selecting')")
+    assert all(chosen_in(page, selector) for selector in places.values())
+    assert one.said == []
+
+
+def test_a_link_opens_with_its_kernels_selected(browser, files):
+    one = Opened(browser, files["large"])
+    one.page.goto(files["large"].as_uri() + "#kernels-1-7-13")
+    one.page.reload()
+    page = one.page
+    assert page.evaluate("document.querySelectorAll('#verdicts tr.sel').length") == 3
+    assert page.inner_text(".selection [role=status]").startswith("Selected: 3 kernels")
+    page.keyboard.press("Escape")
+    assert page.evaluate("location.hash") == ""
+    assert page.evaluate("document.querySelectorAll('.sel').length") == 0
+    one.context.close()
+
+
+def test_a_row_of_the_timeline_selects_its_name(opened):
+    page = opened().page
+    page.click("#kernels-by-time tbody tr >> nth=3 >> td >> nth=2")
+    anchor = page.evaluate("location.hash")
+    assert anchor.startswith("#name-")
+    assert chosen_in(page, anchor)
+    assert chosen_in(page, f"#overview-kernels tbody tr:has(a[href='{anchor}'])")
+
+
+def test_a_bar_of_a_histogram_selects_the_kernels_under_it(opened):
+    page = opened("large").page
+    page.dispatch_event("#histogram-duration-ns rect.accent >> nth=-1", "click", {"bubbles": True})
+    title = page.text_content("#histogram-duration-ns rect.accent >> nth=-1 >> title")
+    assert page.evaluate("location.hash") == "#kernel-1"
+    assert title.endswith(": GEMM 128×128 (FP16)")
+    page.dispatch_event("#histogram-sm-throughput-pct rect.accent >> nth=-1", "click", {"bubbles": True})
+    chosen = page.evaluate("location.hash").removeprefix("#kernels-").split("-")
+    assert len(chosen) == page.evaluate("document.querySelectorAll('#verdicts tr.sel').length") == 84
+
+
+def test_the_slider_cuts_off_what_takes_little_time(opened):
+    page = opened("large").page
+    page.evaluate("""() => {
+        const slider = document.querySelector('#roofline-explorer input[type=range]');
+        slider.value = 50;
+        slider.dispatchEvent(new Event('input', { bubbles: true }));
+    }""")
+    shares = json.loads(page.evaluate("document.getElementById('report-data').textContent"))["kernels"]
+    place = shares["columns"].index("time_share")
+    left = [row for row in shares["rows"] if row[place] >= 0.01]
+    assert 0 < len(left) < 500
+    assert page.inner_text("#roofline-explorer .tools > [role=status]").startswith(f"{len(left)} of 500 kernels")
+    assert page.evaluate("document.querySelectorAll('article.card:not(.cut)').length") == len(left)
+    assert page.evaluate("document.querySelectorAll('#verdicts tbody tr:not(.cut)').length") == len(left)
+    assert page.inner_text("#roofline-explorer output") == "1.00 % of the time"
+
+
+def test_view_level_precision_and_color_can_be_switched(opened):
+    one = opened("levels")
+    page, points = one.page, "#roofline-explorer svg.plot > a"
+    on_roof = page.evaluate("document.querySelectorAll('#roofline-explorer .roof').length")
+    assert on_roof == 2
+    page.select_option("select[name=view]", "normalized")
+    assert page.evaluate("document.querySelectorAll('#roofline-explorer .roof').length") == 1
+    assert "intensity ÷ ridge point" in page.text_content("#roofline-explorer svg")
+    page.select_option("select[name=view]", "physical")
+    before = page.get_attribute(f"{points} >> nth=1 >> path", "d")
+    page.select_option("select[name=level]", "L2")
+    assert "FLOP per byte of L2 traffic" in page.text_content("#roofline-explorer svg")
+    assert page.get_attribute(f"{points} >> nth=1 >> path", "d") != before
+    page.select_option("select[name=precision]", "BF16 tensor")
+    assert "No place here" in page.text_content("#roofline-explorer svg")
+    page.select_option("select[name=color]", "family")
+    assert page.locator("#roofline-explorer svg .f0.point, #roofline-explorer svg .f1.point").count() > 0
+    assert one.said == []
+
+
+def test_hover_and_keys_show_all_numbers(opened):
+    page = opened().page
+    page.focus("#roofline-explorer .drawing")
+    page.keyboard.press("ArrowRight")
+    text = page.inner_text("#roofline-explorer .tip")
+    for part in (
+        "GEMM 128×128 (FP16)",
+        "755 FLOP/B",
+        "41 TFLOP/s of 48.7 TFLOP/s",
+        "84.2 % of its roof",
+        "of the profiled time",
+    ):
+        assert part in text
+    page.keyboard.press("Enter")
+    assert page.evaluate("location.hash") == "#kernel-1"
+
+
+def test_columns_can_be_left_out_and_copied_tables_follow(opened):
+    one = opened()
+    page = one.page
+    one.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.click("#kernels-by-time .columns summary")
+    page.click("#kernels-by-time .columns label:has-text('Library')")
+    page.fill("#kernels-by-time input[type=search]", "gemv")
+    page.click("#kernels-by-time >> text=Copy Markdown")
+    page.wait_for_function(
+        "Array.from(document.querySelectorAll('#kernels-by-time button')).some((b) => b.textContent === 'Copied')"
+    )
+    lines = page.evaluate("navigator.clipboard.readText()").splitlines()
+    assert lines[0].startswith("| Kernel | Share | Total |")
+    assert lines[1].startswith("| --- | ---: |")
+    assert len(lines) == 2 + 4
+    page.click("#kernels-by-time >> text=Copy CSV")
+    page.wait_for_function("navigator.clipboard.readText().then((t) => t.startsWith('\"friendly_name\"'))")
+    assert (
+        page.evaluate("navigator.clipboard.readText()").splitlines()[0].startswith('"friendly_name","share","total_ns"')
+    )
+
+
+def test_a_drawing_can_be_saved_as_png(opened):
+    page = opened().page
+    with page.expect_download() as download:
+        page.click("#overview-roofline >> text=Save PNG")
+    data = download.value.path().read_bytes()
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    assert int.from_bytes(data[16:20], "big") == 1360
+
+
+def test_every_number_of_the_live_roofline_is_in_the_data(opened):
+    page = opened("plain").page
+    rows = page.evaluate("""() => {
+        const data = JSON.parse(document.getElementById('report-data').textContent).kernels;
+        return data.rows.map((row) => row[data.columns.indexOf('time_share')]);
+    }""")
+    assert sum(rows) == pytest.approx(1.0)
+    assert (
+        page.inner_text("#roofline-explorer .tools > [role=status]") == "20 of 20 kernels, 100 % of the profiled time"
+    )

@@ -83,17 +83,30 @@ def _overview(study: StudyInput, rows: list[VariantRow]) -> Section:
         ]
         for r in rows
     ]
-    cached = [r for r in rows if r.timing.cached]
-    lead = "No variant was measured."
-    if cached:
-        fast, small = min(cached, key=lambda r: r.timing.decode_ms), min(cached, key=lambda r: r.kv_bytes or 0.0)
-        kept = fmt.bytes_(small.kv_bytes)
-        lead = f"{fast.variant} is the fastest with a cache, {small.variant} keeps the least ({kept})."
     return Section(
         "overview",
         "Overview",
-        (Text(lead, "lead"), Text(study.question), table("variants", "Variants", columns, made, study.scope)),
+        (Text(_lead(rows), "lead"), Text(study.question), table("variants", "Variants", columns, made, study.scope)),
     )
+
+
+def _lead(rows: list[VariantRow]) -> str:
+    """Name the fastest with a cache, or all whose intervals reach its interval: these cannot be told apart."""
+    cached = [r for r in rows if r.timing.cached]
+    if not cached:
+        return "No variant with a cache was measured."
+    fast = min(cached, key=lambda r: r.timing.decode_ms)
+    alike = [fast.variant]
+    if fast.timing.ci_ms:
+        reach = fast.timing.ci_ms[1]
+        alike += [r.variant for r in cached if r is not fast and r.timing.ci_ms and r.timing.ci_ms[0] <= reach]
+    least = min(r.kv_bytes or 0.0 for r in cached)
+    small = [r.variant for r in cached if (r.kv_bytes or 0.0) == least]
+    said = " and ".join(sorted(alike)) + (
+        " is the fastest" if len(alike) == 1 else " are the fastest, within their spread"
+    )
+    keeps = " and ".join(small) + (" keeps" if len(small) == 1 else " keep")
+    return f"With a cache {said}; {keeps} the least ({fmt.bytes_(least)})."
 
 
 def _by_arm(timings: tuple[Timing, ...]) -> dict[str, list[Timing]]:

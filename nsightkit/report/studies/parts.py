@@ -147,7 +147,7 @@ def _flag_table(flags: Sequence[Flag]) -> DataTable:
         "What would mislead",
         (("rule", "text"), ("where", "text"), ("proof", "text")),
         [[f.rule, f.subject, f.text] for f in flags],
-        "Rules over what the data hold; docs/method.md states them.",
+        "Rules over what the data hold; docs/studies.md states them.",
     )
 
 

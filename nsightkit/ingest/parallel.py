@@ -1,0 +1,75 @@
+"""Work on many captures at once, one process a core.
+
+In: a function at the top of a module, and its arguments. Out: results as they come, each with its place. A process that
+dies (killed for memory, or crashed in a vendor's library) costs the item that it was at, and no other.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def each(
+    function: Callable[[Item], Result], items: Mapping[int, Item], jobs: int
+) -> Iterator[tuple[int, Result | None]]:
+    """Yield place and result of every item as soon as it is known; None where its process died.
+
+    Where the caller stops early (Ctrl-C), what has not begun is left and the processes end.
+
+    Args:
+        function: called in a fresh process with one item; raises nothing.
+        items: place -> what to call it with.
+        jobs: how many processes; with 1, all is done in this process.
+    """
+    if jobs == 1 or len(items) < 2:
+        yield from ((place, function(item)) for place, item in items.items())
+        return
+    left = dict(items)
+    for place, result in _pooled(function, items, jobs):
+        del left[place]
+        yield place, result
+    # The pool broke: one of these broke it, and which one shows only if each has a process of its own.
+    for place, item in left.items():
+        yield place, next((result for _, result in _pooled(function, {place: item}, 1)), None)
+
+
+def _pooled(function: Callable[[Item], Result], items: Mapping[int, Item], jobs: int) -> Iterator[tuple[int, Result]]:
+    """Yield results until all are there or a process has died."""
+    # A forked process would inherit the threads of Arrow in an unusable state.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(min(jobs, len(items)), context, _start_worker)
+    try:
+        waiting = {pool.submit(function, item): place for place, item in items.items()}
+        while waiting:
+            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in done:
+                place = waiting.pop(future)
+                if not _died(future):
+                    yield place, future.result()
+    except BrokenProcessPool:
+        return
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _died(future: Future[Result]) -> bool:
+    return isinstance(future.exception(), BrokenProcessPool)
+
+
+def _start_worker() -> None:
+    """Let Ctrl-C end a worker without a traceback; the process that started it tells what is missing."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -1,0 +1,174 @@
+"""Findings: each from a rule with evidence, ranked by what is at stake, withheld where the evidence is not there."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builders.analysis import classified, make_top
+from nsightkit.analysis import findings
+from nsightkit.analysis.activity import Activity, Chains
+from nsightkit.analysis.findings import FindingInputs, find
+from nsightkit.analysis.repetitions import Repetition
+from nsightkit.analysis.results import KernelSummary
+from nsightkit.analysis.rule_advice import Advice
+from nsightkit.analysis.whole_run import COSTS, RunFigures
+
+
+def kernel(name, family, total, launches=10, library="PyTorch ATen"):
+    return KernelSummary(
+        name, name, family, library, launches, total, 0.0, total / launches, total / launches, None, total // launches,
+        total // launches, None, None,
+    )  # fmt: skip
+
+
+def shares(kernels):
+    whole = sum(k.total_ns for k in kernels)
+    return [replace(k, share=k.total_ns / whole) for k in kernels]
+
+
+def figures(ratio, **costs):
+    known = {**dict.fromkeys(COSTS, 0.0), **costs}
+    known["GPU"] = 1 - sum(known.values())
+    idle = sum(known[name] for name in ("LAUNCH", "HOST", "SYNCHRONIZATION"))
+    late = (known["LAUNCH"] + known["HOST"]) / idle if idle else None
+    corrected = None if ratio is None else max(0.0, 1 - (1 - idle) * max(ratio, 1.0))
+    return RunFigures(1_000_000, known, idle, late, ratio, corrected, None if ratio is None else ratio <= 1.1, 5000.0)
+
+
+def by_rule(found, rule):
+    return [item for item in found if item.rule == rule]
+
+
+def test_the_rules_on_the_list_are_the_rules_in_the_folder():
+    folder = Path(findings.__file__).parent / "finding_rules"
+    assert sorted(findings.RULES) == sorted(p.stem for p in folder.glob("*.py") if p.stem != "__init__")
+
+
+def test_nothing_gives_nothing():
+    assert find(FindingInputs()) == findings.Findings()
+
+
+def test_launch_bound_needs_a_measured_overhead():
+    told = find(FindingInputs(figures=figures(1.02, LAUNCH=0.7)))
+    (finding,) = told.found
+    assert finding.title.startswith("Launch-bound")
+    assert (finding.stake_share, finding.stake_ns, finding.stake_of) == (0.7, 700_000, "span on the GPU")
+    assert finding.confidence == "high"
+    assert {n.label: n.value for n in finding.evidence}["idle with an empty queue"] == 1.0
+
+
+@pytest.mark.parametrize(("ratio", "said"), [(None, "was not measured"), (1.3, "1.30 times as long")])
+def test_idle_time_is_not_judged_without_a_small_overhead(ratio, said):
+    told = find(FindingInputs(figures=figures(ratio, LAUNCH=0.7)))
+    assert told.found == ()
+    assert said in told.withheld[0].reason
+
+
+def test_a_low_busy_share_alone_proves_no_launch_bound():
+    told = find(FindingInputs(figures=figures(1.0, SYNCHRONIZATION=0.6, LAUNCH=0.1)))
+    assert [f.title for f in told.found] == ["The host waits for the GPU, then the GPU for the host"]
+
+
+def test_exposed_communication_is_said_without_an_overhead():
+    (finding,) = find(FindingInputs(figures=figures(None, COMMUNICATION=0.2))).found
+    assert finding.title == "Communication runs alone"
+    assert finding.stake_share == 0.2
+
+
+def test_families_give_shares_of_the_kernel_time():
+    cast = "void at::native::unrolled_elementwise_kernel<LoadWithCast<1>>"
+    top = shares([kernel("gemv", "GEMV", 500), kernel(cast, "copy", 100), kernel("copy", "copy", 50),
+                  kernel("cat", "cat", 40), kernel("gemm", "GEMM", 310)])  # fmt: skip
+    found = by_rule(find(FindingInputs(top_kernels=top)).found, "families")
+    assert {f.title.split()[0]: f.stake_share for f in found} == {
+        "Batch": 0.25, "Conversions": 0.1, "Copies": 0.05, "Concatenation": 0.04,
+    }  # fmt: skip
+    assert found[0].confidence == "low"
+
+
+def test_chains_save_all_but_the_longest_of_each():
+    activity = Activity("c", 1000, (), (), Chains(2, 5, 300, 180), 900)
+    (finding,) = find(FindingInputs(top_kernels=shares([kernel("a", "GEMM", 900)]), activity=activity)).found
+    assert (finding.rule, finding.stake_ns, finding.stake_share) == ("chains", 180, 0.2)
+
+
+def test_sums_alone_give_chains_low_confidence():
+    top = shares([kernel("add", "elementwise", 300), kernel("gemm", "GEMM", 700)])
+    (finding,) = find(FindingInputs(top_kernels=top)).found
+    assert (finding.confidence, finding.stake_share) == ("low", 0.15)
+    assert "order of the launches" in finding.reason
+
+
+def test_attention_kernels_are_not_compared_without_shapes():
+    top = shares(
+        [kernel("a", "attention", 900, library="xFormers"), kernel("b", "attention", 100, library="FlashAttention")]
+    )
+    told = find(FindingInputs(top_kernels=top))
+    assert by_rule(told.found, "attention") == []
+    assert "FlashAttention, xFormers" in by_rule(told.withheld, "attention")[0].reason
+
+
+def test_a_cold_start_is_a_finding_about_the_measurement():
+    rows = [Repetition("decode", 1, 5, 400, 100.0, 100.0, None, 4.0, None, 90, 400)]
+    activity = Activity("c", 800, (), (), Chains(0, 0, 0, 0), 0)
+    (finding,) = find(FindingInputs(repetitions=rows, activity=activity)).found
+    assert (finding.rule, finding.stake_share) == ("cold_start", None)
+    assert finding.evidence[0].value == 4.0
+
+
+def test_kernels_below_their_roof_are_ranked_by_their_share_of_the_profiled_time():
+    kernels = classified(6)
+    found = find(FindingInputs(kernels=kernels)).found
+    first = found[0]
+    place = next(i for i, k in enumerate(kernels) if k.kernel_name == first.kernels[0])
+    assert first.stake_share == pytest.approx((1 - kernels[place].point.efficiency) * kernels[place].time_share)
+    assert first.stake_of == "profiled GPU time"
+    assert len(found) <= 5
+
+
+def test_with_a_timeline_a_kernel_weighs_what_it_weighs_there():
+    kernels = classified(2)
+    top = shares([kernel(kernels[0].kernel_name, "GEMM", 100), kernel("other", "GEMM", 900)])
+    told = find(FindingInputs(top_kernels=top, kernels=kernels))
+    (finding,) = by_rule(told.found, "kernel_limits") or (None,)
+    assert finding is None or finding.stake_of == "kernel time"
+    assert "1 of 2 profiled kernels" in by_rule(told.withheld, "kernel_limits")[0].reason
+    weak = replace(kernels[0], point=replace(kernels[0].point, efficiency=0.25))
+    (finding,) = by_rule(find(FindingInputs(top_kernels=top, kernels=[weak])).found, "kernel_limits")
+    assert finding.stake_share == pytest.approx(0.075)
+    assert finding.stake_ns == pytest.approx(75)
+
+
+def test_flagged_points_give_no_stake_and_local_estimates_none_either():
+    (one,) = classified(1)
+    flagged = replace(one, point=replace(one.point, flags=("1.2 times the roof",)))
+    local = Advice("IssueSlotUtilization", "", "m", "OPTIMIZATION", "LOCAL", 80.0, 1)
+    assert find(FindingInputs(kernels=[flagged], advice={0: (local,)})).found == ()
+    world = replace(local, speedup_kind="GLOBAL")
+    (finding,) = find(FindingInputs(kernels=[flagged], advice={0: (local, world)})).found
+    assert finding.stake_share == pytest.approx(0.8)
+    assert "IssueSlotUtilization" in finding.basis
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["GEMV", "copy", "cat", "elementwise", "GEMM"]), st.integers(1, 10**12)), max_size=20
+    )
+)
+def test_stakes_are_within_their_scope_and_in_order(parts):
+    top = shares([kernel(f"k{i}", family, total) for i, (family, total) in enumerate(parts)]) if parts else []
+    found = find(FindingInputs(top_kernels=top)).found
+    stakes = [f.stake_share for f in found]
+    assert stakes == sorted(stakes, reverse=True)
+    assert all(0.02 <= share <= 1.0 for share in stakes)
+
+
+def test_findings_do_not_change_with_time_units():
+    top = make_top(6)
+    scaled = [replace(k, total_ns=k.total_ns * 1000) for k in top]
+    assert [f.title for f in find(FindingInputs(top_kernels=top)).found] == [
+        f.title for f in find(FindingInputs(top_kernels=scaled)).found
+    ]

@@ -1,0 +1,76 @@
+"""Occupancy limiters are named only where the limits explain what ncu printed."""
+
+from dataclasses import replace
+
+import pytest
+
+from builders.analysis import make_kernel
+from nsightkit.analysis.occupancy import occupancy_limiter
+from nsightkit.analysis.rule_advice import advice_by_kernel
+
+
+def kernel(block, stated, **counters):
+    known = {"theoretical_occupancy_pct": stated, "static_shared_memory_bytes": 0.0, "dynamic_shared_memory_bytes": 0.0}
+    return replace(make_kernel(0), block=block, counters={**known, **counters})
+
+
+@pytest.mark.parametrize(
+    ("chip", "block", "stated", "counters", "limiter"),
+    [
+        # 255 registers: 65536 // (256 × 32) = 8 warps of 64.
+        ("8.0", "256×1×1", 12.5, {"registers_per_thread": 255.0}, "registers"),
+        # 64 blocks of one warp would fit; 32 may be resident.
+        ("8.0", "32×1×1", 50.0, {"registers_per_thread": 32.0}, "the number of blocks"),
+        # 48 KiB + 1 KiB a block: two fit into 100 KiB, 8 warps of 48.
+        (
+            "8.9",
+            "128×1×1",
+            16.67,
+            {"registers_per_thread": 32.0, "dynamic_shared_memory_bytes": 49152.0},
+            "shared memory",
+        ),
+        # 32 warps a block: one fits into 48 warps.
+        ("8.6", "1024×1×1", 66.67, {"registers_per_thread": 32.0}, "the size of a block"),
+        # What the limits give is not what was printed.
+        ("8.6", "1024×1×1", 33.3, {"registers_per_thread": 32.0}, None),
+        ("8.6", "1024×1×1", 100.0, {}, None),
+        ("3.5", "256×1×1", 50.0, {}, None),
+        (None, "256×1×1", 50.0, {}, None),
+        ("8.0", "", 50.0, {}, None),
+    ],
+)
+def test_limiters(chip, block, stated, counters, limiter):
+    found = occupancy_limiter(kernel(block, stated, **counters), chip)
+    assert found == limiter or (limiter and found and limiter in found)
+
+
+def test_advice_goes_to_its_kernel_and_the_largest_estimate_counts():
+    kernels = [replace(make_kernel(0), capture_id="c", kernel_name="k", grid="2×1×1", block="32×1×1")]
+    launches = [
+        {"capture_id": "c", "kernel_name": "k", "launch_index": i, "grid_x": 2, "grid_y": 1, "grid_z": 1,
+         "block_x": 32, "block_y": 1, "block_z": 1} for i in range(2)
+    ]  # fmt: skip
+    base = {"capture_id": "c", "section": "s", "title": "Small Grid", "message": "few blocks", "kind": "OPTIMIZATION"}
+    results = [
+        {**base, "launch_index": 0, "rule": "Local", "speedup_kind": "LOCAL", "estimated_speedup_pct": 90.0},
+        {
+            **base,
+            "launch_index": 0,
+            "rule": "LaunchConfiguration",
+            "speedup_kind": "GLOBAL",
+            "estimated_speedup_pct": 40.0,
+        },
+        {
+            **base,
+            "launch_index": 1,
+            "rule": "LaunchConfiguration",
+            "speedup_kind": "GLOBAL",
+            "estimated_speedup_pct": 60.0,
+        },
+        {**base, "launch_index": 1, "rule": "Fine", "kind": "OK", "speedup_kind": None, "estimated_speedup_pct": None},
+        {**base, "launch_index": 9, "rule": "Nobody", "speedup_kind": "GLOBAL", "estimated_speedup_pct": 99.0},
+    ]
+    found = advice_by_kernel(results, launches, kernels)
+    assert [(a.rule, a.estimated_speedup_pct, a.launch_count) for a in found[0]] == [
+        ("LaunchConfiguration", 60.0, 2), ("Local", 90.0, 1),
+    ]  # fmt: skip

@@ -1,0 +1,77 @@
+"""The first screen as a comment, on a terminal and in a notebook: the same words, inert, and short enough."""
+
+import io
+import re
+
+import pytest
+from rich.console import Console
+
+from builders.analysis import HOSTILE_NAMES, make_analysis, make_info, make_story
+from nsightkit.analysis.results import Analysis
+from nsightkit.report.context import Context
+from nsightkit.report.first_screen import BRIEF_LINES, brief_markdown, notebook, terminal
+
+RUNS = {
+    "empty": Context(make_info(captures=(), tokens=None), Analysis()),
+    "story": Context(make_info(), make_story(make_analysis(20))),
+    "hostile": Context(
+        make_info(name=HOSTILE_NAMES[1]), make_story(make_analysis(len(HOSTILE_NAMES), HOSTILE_NAMES), HOSTILE_NAMES)
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", RUNS)
+def test_brief_fits_a_comment(kind):
+    text = brief_markdown(RUNS[kind])
+    assert len(text.splitlines()) <= BRIEF_LINES
+    assert "<script" not in text
+    assert "\x1b" not in text
+    assert text.startswith("### ")
+
+
+def test_brief_says_verdict_findings_and_kernels():
+    text = brief_markdown(RUNS["story"])
+    assert "**Compute-bound: 90.1 % of the profiled GPU time, in 4 of 20 profiled kernels.**" in text
+    assert "| What would help | At stake |" in text
+    assert text.count("| GEMM 128×128 (FP16)") >= 1
+
+
+def plain(context, **options):
+    out = io.StringIO()
+    Console(file=out, width=120, **options).print(terminal(context))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("kind", RUNS)
+def test_a_terminal_obeys_no_name(kind):
+    assert "\x1b" not in plain(RUNS[kind])
+
+
+def test_colors_are_left_out_where_nobody_wants_them(monkeypatch):
+    assert "\x1b[" in plain(RUNS["story"], force_terminal=True, color_system="standard")
+    monkeypatch.setenv("NO_COLOR", "1")
+    colored = plain(RUNS["story"], force_terminal=True, color_system="standard")
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]", colored)
+    assert "What would help most" in colored
+
+
+@pytest.mark.parametrize("kind", RUNS)
+def test_a_notebook_gets_a_fragment_without_scripts(kind):
+    text = notebook(RUNS[kind])
+    assert "<script" not in text
+    assert not re.search(r"<[^>]*\son\w+=", text.replace("&quot;", ""))
+    assert text.count("<div>") == 1
+
+
+def test_a_notebook_shows_charts_inline():
+    text = notebook(RUNS["story"])
+    assert text.count("data:image/svg+xml;base64,") >= 3
+    assert "What would help most" in text
+
+
+def test_loaded_runs_show_themselves(tmp_path):
+    import nsightkit
+    from builders.analysis import make_run
+
+    make_run(tmp_path / "run")
+    assert "Compute-bound: 100 %" in nsightkit.load(tmp_path / "run")._repr_html_()
