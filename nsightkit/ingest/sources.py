@@ -9,7 +9,7 @@ import hashlib
 import importlib
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -77,7 +77,7 @@ def _without_twins(
     for reader, path, named in found:
         if reader == "nsys_report" and not named and _stem(path) in exports:
             reason = "its export lies beside it and is read instead"
-        elif path in copies:
+        elif not named and path in copies:
             reason = f"a copy of {copies[path].name}, which is read"
         else:
             yield reader, path, named
@@ -85,15 +85,31 @@ def _without_twins(
         failures.append(Failure(path, reason, "not-a-capture", named=False, is_capture=False))
 
 
+def _alike(groups: Iterable[Sequence[Path]], key: Callable[[Path], Hashable]) -> list[list[Path]]:
+    """Split groups by `key`; what is left alone is dropped, and so is a file beside links to it."""
+    parts: list[list[Path]] = []
+    for group in groups:
+        found: dict[Hashable, list[Path]] = {}
+        for path in group:
+            found.setdefault(key(path), []).append(path)
+        parts += [part for part in found.values() if len({path.resolve() for path in part}) > 1]
+    return parts
+
+
+def _ends(path: Path) -> bytes:
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+        file.seek(max(0, path.stat().st_size - HEAD_BYTES))
+        return head + file.read(HEAD_BYTES)
+
+
 def _copies(paths: Sequence[Path]) -> dict[Path, Path]:
     """Return file -> the earlier of `paths` with the same content; a link is its target, which is no copy of itself."""
-    by_size: dict[int, list[Path]] = {}
-    for path in paths:
-        if path.is_file():
-            by_size.setdefault(path.stat().st_size, []).append(path)
+    alike = _alike([[path for path in paths if path.is_file()]], lambda path: path.stat().st_size)
     copies: dict[Path, Path] = {}
     first: dict[bytes, Path] = {}
-    for path in (p for group in by_size.values() if len({g.resolve() for g in group}) > 1 for p in group):
+    # A thousand ranks may have files of one size: only those that begin and end alike are read as a whole.
+    for path in (p for group in _alike(alike, _ends) for p in group):
         with path.open("rb") as file:
             original = first.setdefault(hashlib.file_digest(file, "blake2b").digest(), path)
         if original.resolve() != path.resolve():
