@@ -17,6 +17,7 @@ from nsightkit.errors import IngestError, ReportError
 SCHEMA_VERSION = 1
 INFO_NAME = "run.json"
 CAPTURE_NAME = "capture"
+CEILINGS_NAME = "ceilings.json"  # measured roofs of the machine that the run was made on, where there are any
 LOG_NAME = "child.log"  # what a profiled program and its profiler said, in the folder of captures
 _T = TypeVar("_T")
 
@@ -37,7 +38,8 @@ class Capture:
     notes: tuple[str, ...] = ()  # what a reader must know before trusting a number
     # "verdict": good, usable or unusable; "reasons" and "remedies": lists of sentences, in the same order.
     quality: dict[str, Any] = field(default_factory=dict)
-    # "ratio" of traced to untraced time, both in seconds, and "basis": what was timed. Empty where not measured.
+    # "ratio" of traced to untraced time (None: not known), its interval "low" to "high", whether it is "measurable",
+    # both times in seconds, how many there were, and "basis": what was timed. Empty where not measured.
     overhead: dict[str, Any] = field(default_factory=dict)
     # What the profiler was told that decides what its numbers mean: range, clock_control, cache_control, rank, …
     settings: dict[str, Any] = field(default_factory=dict)
@@ -144,11 +146,25 @@ def newest_run(folder: Path) -> Run:
     """
     infos = sorted(folder.glob(f"*/{INFO_NAME}"), key=lambda p: p.stat().st_mtime_ns)
     if not infos:
+        kept = unfinished_runs(folder)
+        names = ", ".join(str(path) for path in kept[:3]) + (" …" if len(kept) > 3 else "")
         raise IngestError(
-            f"no run in {folder}/; make one with 'nsightkit profile' or 'nsightkit ingest FILE', or name a run",
+            f"no run in {folder}/; make one with 'nsightkit profile' or 'nsightkit ingest FILE', or name a run"
+            + (
+                f". Captures of profiles that did not end well are kept in {names}: repeat the command with "
+                f"-o {kept[0]} --resume, or read what is there with  nsightkit ingest {kept[0] / CAPTURE_NAME}"
+                if kept
+                else ""
+            ),
             slug="no-run",
         )
     return Run(infos[-1].parent)
+
+
+def unfinished_runs(folder: Path) -> list[Path]:
+    """Return the folders in `folder` that hold captures but no description, the newest first."""
+    found = [path.parent for path in folder.glob(f"*/{CAPTURE_NAME}") if path.is_dir() and not is_run(path.parent)]
+    return sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -252,6 +252,8 @@ REPORTED_SUMS = _table(
 )
 
 # Each of these has an entry of the same name in metrics.toml, which says how it is found in a report.
+# What L2 looks up, what it handles, and what goes in from and out to L1.
+_L2_RATES = ("tags", "sectors", "input", "output")
 COUNTER_COLUMNS = [
     _column("duration_ns", "double", "time of this launch under the profiler's clocks"),
     _column("sm_elapsed_cycles", "double", "cycles of the SM clock"),
@@ -287,13 +289,9 @@ COUNTER_COLUMNS = [
     _column("peak_l2_bytes_per_s", "double", "L2 roof at the clock of this launch, in ncu's hierarchical definition"),
     _column("peak_l1_bytes_per_s", "double", "L1 roof at the clock of this launch, in ncu's hierarchical definition"),
     _column("sm_throughput_pct", "double", "compute throughput: busiest unit of the SM, of its peak"),
-    _column(
-        "memory_throughput_pct",
-        "double",
-        "memory throughput: the busiest of the units that ncu counts for it, of its peak",
-    ),
+    _column("memory_throughput_pct", "double", "busiest unit that ncu counts for it in L1, L2, DRAM, over all cycles"),
     _column("dram_throughput_pct", "double", "DRAM throughput of its peak"),
-    _column("l1_throughput_pct", "double", "L1/TEX throughput of its peak"),
+    _column("l1_throughput_pct", "double", "L1/TEX throughput of its peak, over the cycles in which it was active"),
     _column("l2_throughput_pct", "double", "L2 throughput of its peak"),
     _column("l1_hit_rate_pct", "double", "L1/TEX sector hits"),
     _column("l2_hit_rate_pct", "double", "L2 sector hits"),
@@ -309,6 +307,11 @@ COUNTER_COLUMNS = [
     _column("lsu_pipe_pct", "double", "load and store instructions, of the most that the pipe can issue"),
     _column("issue_slots_pct", "double", "cycles in which a scheduler issued an instruction"),
     _column("shared_memory_pct", "double", "reads of the data banks of L1 and shared memory, of their peak"),
+    _column("fp16_pipe_pct", "double", "FP16 instructions, of the most that their pipe can issue"),
+    _column("l1_data_pipe_pct", "double", "wavefronts through the data stage of L1, of its peak over all cycles"),
+    _column("l1_requests_pct", "double", "requests of loads and stores to L1, of their peak over all cycles"),
+    _column("l1_to_l2_pct", "double", "requests from L1 toward L2, of their peak over all cycles"),
+    *(_column(f"l2_{what}_pct", "double", f"{what} of L2, of the peak over all cycles") for what in _L2_RATES),
     _column("integer_op", "double", "integer operations outside the tensor pipe"),
     _column("waves_per_sm", "double", "launched blocks over the blocks that fit at once"),
     _column("registers_per_thread", "double", "registers per thread"),
@@ -328,6 +331,7 @@ KERNEL_COUNTERS = _table(
         _column("failed", "bool", "whether the profiler could not measure it: counters are null then", nullable=False),
         *_PLACE,
         *_GEOMETRY,
+        *_xyz("cluster", "thread blocks per cluster; 1 × 1 × 1 where the launch has none"),
         _column("nvtx_path", "name", "push/pop ranges open at the launch, outermost first, joined by /"),
         _column("gpu_name", "name", "device name"),
         _column("compute_capability", "name", "major.minor"),

@@ -251,6 +251,7 @@
   const words = make("span");
   words.setAttribute("role", "status");
   const toCard = make("a", "Card");
+  toCard.href = "#overview";
   bar.append(words, toCard, button("Clear", () => choose([])));
   bar.hidden = true;
   document.body.append(bar);

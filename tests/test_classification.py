@@ -274,9 +274,47 @@ def test_roofline_on_known_arithmetic(case):
 def test_roofline_margin_is_the_factor_to_the_ridge():
     result = verdict("roofline", roofline_row(15.0, 80.0, dram_bytes=0.8e9, fp32_flop=0.2e9))
     assert result.margin == pytest.approx((10e12 / 1e12) / (0.2 / 0.8))
-    assert result.margin_unit == "times the ridge"
+    assert result.margin_unit == "× below the ridge"
+    above = verdict("roofline", KNOWN["large FP32 GEMM"][0])
+    assert (above.margin, above.margin_unit) == (pytest.approx(8.5e9 / 0.05e9 / 10), "× above the ridge")
     assert result.inputs["dram_bytes"] == 0.8e9
     assert result.inputs["flop"] == 0.2e9
+
+
+def test_amounts_among_the_inputs_are_sums_and_no_name_means_two_things():
+    rows = [roofline_row(15.0, 80.0, dram_bytes=0.8e9, fp32_flop=0.2e9)] * 2
+    (kernel,) = classify_kernels(rows, "roofline")
+    assert kernel.duration_ns == 1e6
+    assert kernel.verdict.inputs["total_ns"] == kernel.total_ns == 2e6
+    assert "duration_ns" not in kernel.verdict.inputs
+
+
+@pytest.mark.parametrize("rule", ["auto", "roofline"])
+@pytest.mark.parametrize(("waves", "small"), [(0.24, True), (0.999, True), (1.0, False), (40.0, False), (None, False)])
+def test_latency_by_the_roofline_says_as_ncu_does_that_a_grid_is_too_small(rule, waves, small):
+    result = verdict(rule, roofline_row(17.9, 28.0, dram_bytes=1e7, fp32_flop=1e9, waves_per_sm=waves))
+    assert (result.bound, result.rule) == ("LATENCY", "roofline")
+    assert result.rule_verdict == ("low throughput: small grid" if small else "low throughput")
+    assert result.inputs.get("waves_per_sm") == waves
+
+
+def test_unknown_says_what_to_run_and_a_verdict_does_not():
+    bare = verdict("auto", row())
+    assert bare.bound == "UNKNOWN"
+    assert bare.remedy.startswith("collect them with: ncu --set roofline")
+    assert verdict("ncu", row()).remedy == "collect them with: ncu --section SpeedOfLight"
+    assert verdict("auto", KNOWN["large FP32 GEMM"][0]).remedy == ""
+    assert verdict("auto", row(sm_throughput_pct=90.0, memory_throughput_pct=10.0)).remedy == ""
+
+
+@pytest.mark.parametrize("rule", ["auto", "roofline"])
+def test_uncounted_work_of_an_idle_pipe_is_listed_as_missing_and_as_immaterial(rule):
+    one = roofline_row(15.0, 80.0, dram_bytes=0.8e9, fp32_flop=0.2e9, fp16_pipe_pct=0.0) | {"fp16_flop": None}
+    result = verdict(rule, one)
+    assert (result.missing, result.immaterial, result.flags) == (("fp16_flop",), ("fp16_flop",), ())
+    busy = verdict(rule, one | {"fp16_pipe_pct": 3.0})
+    assert (busy.missing, busy.immaterial) == (("fp16_flop",), ())
+    assert busy.flags == ("intensity is a lower bound: FP16 not counted",)
 
 
 def test_latency_needs_both_sides_low():

@@ -9,6 +9,7 @@ import sys
 import pytest
 from click.testing import CliRunner
 
+from builders.ncu import PrintedLaunch, details_csv
 from nsightkit.analysis.rules import RULES
 from nsightkit.cli import classify, cli
 from nsightkit.ingest.reader import CaptureData
@@ -85,6 +86,46 @@ def test_table_says_rule_tier_margin_inputs_and_what_is_missing(run):
         assert part in line
     assert any(line.startswith("#1–3: not collected: ") and "dram_bytes" in line for line in text.splitlines())
     assert "#4: failed: the profiler could not measure it (launches: 1)" in text
+
+
+def test_a_row_without_a_verdict_says_what_to_run(run):
+    bare = [counters("gemm", duration_ns=8e3), counters("copy")]
+    assert "#1–2: collect them with: ncu --set roofline (tensor work: ncu 2025 or later)" in run(bare).stdout
+    rows = json.loads(run(bare, "--rule", "ncu", "--format", "json").stdout)
+    assert {row["remedy"] for row in rows} == {"collect them with: ncu --section SpeedOfLight"}
+    assert {row["remedy"] for row in json.loads(run(ROWS[:3], "--format", "json").stdout)} == {""}
+
+
+def test_rows_that_differ_do_not_look_alike(run):
+    names = ("void f<1>(float*)", "void f<2>(float*)", "void f<2>(float*)")
+    rows = [counters(name, grid_x=grid, launch_index=grid) for grid, name in enumerate(names, 2)]
+    lines = [line for line in run(rows).stdout.splitlines() if line[:3] in ("1  ", "2  ", "3  ")]
+    assert len({line.split("UNKNOWN")[0][1:].strip() for line in lines}) == 3
+    assert sum("[2] [grid " in line for line in lines) == 2
+    # Machines get the names as they are.
+    assert len({row["friendly_name"] for row in json.loads(run(rows, "--format", "json").stdout)}) == 1
+
+
+@pytest.mark.parametrize("command", ["classify", "roofline", "advice", "whatif"])
+def test_without_a_path_a_run_is_looked_for(command, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    options = ["--set", "dram_bytes_per_s=1e12"] if command == "whatif" else []
+    result = CliRunner().invoke(cli, [command, *options])
+    assert result.exit_code == 1
+    assert "no run in reports/" in result.stderr
+
+
+def test_without_a_path_the_newest_run_is_judged(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    details_csv(
+        tmp_path / "kernel.csv",
+        [PrintedLaunch(metrics=(("GPU Speed Of Light Throughput", "Duration", "usecond", "12.5"),))],
+    )
+    assert CliRunner().invoke(cli, ["ingest", "kernel.csv"]).exit_code == 0
+    result = CliRunner().invoke(cli, ["classify"])
+    assert result.exit_code == 0, result.stderr
+    assert "kernel-" in result.stdout
+    assert "1 kernel, 1 profiled launch" in result.stdout
 
 
 def test_the_counts_below_are_those_of_the_rows_above(run):

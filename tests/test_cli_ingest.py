@@ -32,6 +32,20 @@ def test_a_run_goes_below_reports_with_name_and_time(invoke, tmp_path):
     assert [p.name for p in run.table_paths("kernel_counters")] == ["decode.parquet"]
 
 
+@pytest.mark.parametrize("command", ["ingest", "render"])
+def test_a_place_that_cannot_be_written_names_the_option(invoke, tmp_path, command):
+    speed_of_light_csv(tmp_path / "decode.csv")
+    (tmp_path / "file").touch()
+    given = invoke(command, "decode.csv", "-o", "file/x")
+    assert given.exit_code == 1
+    assert "cannot write file/x" in given.stderr
+    assert given.stderr.count("name another folder with -o") == 1
+    (tmp_path / "reports").touch()
+    usual = invoke(command, "decode.csv")
+    assert usual.exit_code == 1
+    assert usual.stderr.count("name another folder with -o") == 1
+
+
 def test_the_good_is_done_and_the_bad_is_named(invoke, tmp_path):
     speed_of_light_csv(tmp_path / "good.csv")
     (tmp_path / "empty.csv").touch()

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -205,3 +206,16 @@ def test_json_is_the_data_of_the_page(tmp_path):
     assert data == json.loads(inside)
     assert data["schema_version"] == 1
     assert {"findings", "withheld", "kernels", "run", "anchors"} <= set(data)
+
+
+def test_the_json_has_what_its_schema_requires(tmp_path):
+    page = (Path(__file__).resolve().parents[1] / "docs" / "report-json.md").read_text(encoding="utf-8")
+    schema = json.loads(page.split("```json\n", 1)[1].split("```", 1)[0])
+    make_run(tmp_path / "run")
+    render("run", "--format", "json")
+    data = json.loads((tmp_path / "run/report/report.json").read_text(encoding="utf-8"))
+    assert set(schema["required"]) <= set(data)
+    assert set(data) <= set(schema["properties"]) | {"phases", "activity", "rule_advice", "occupancy_limiters"}
+    assert set(schema["properties"]["kernels"]["required"]) <= set(data["kernels"])
+    for finding in data["findings"]:
+        assert set(schema["$defs"]["finding"]["required"]) == set(finding)

@@ -11,7 +11,9 @@ from click.testing import CliRunner
 import nsightkit
 from builders import counters as build
 from builders import torch as traces
+from nsightkit.analysis.kernel_names import describe_kernel
 from nsightkit.analysis.roofline_rows import RooflineChoice, by_family, roofline_rows
+from nsightkit.capture.ceilings import Ceilings, write_ceilings
 from nsightkit.cli import cli
 from nsightkit.errors import AnalysisError
 
@@ -213,6 +215,17 @@ def test_gpus_lists_every_entry_and_shows_one_with_sources():
     assert "unknown-gpu" in unknown.output
 
 
+def test_a_timeline_shows_kernels_by_their_friendly_names_and_machines_the_full_ones(tmp_path):
+    name = "void at::native::vectorized_elementwise_kernel<4, at::native::CUDAFunctor_add<float>>(int, float*)"
+    path = traces.write(tmp_path / "trace.json", traces.trace([traces.kernel(name, 200, 10, 7)]))
+    friendly = describe_kernel(name).friendly
+    shown = run("roofline", path).stdout
+    assert friendly in shown
+    assert name not in shown
+    (row,) = json.loads(run("roofline", path, "--format", "json").stdout)
+    assert (row["name"], row["kernel_name"]) == (friendly, name)
+
+
 # ---- whatif, advice, verdict -----------------------------------------------------------------------------------------
 
 
@@ -251,3 +264,18 @@ def test_every_shared_report_gives_rows_and_loses_no_kernel(shared_data):
         assert sum(row.count for row in rows) == sum(not launch["failed"] for launch in launches), path.name
         assert all(row.point or row.tier != "analytic" for row in rows)
         assert all(row.missing for row in rows if row.bound == "UNKNOWN" and row.count and not row.flags), path.name
+
+
+def test_roofs_kept_in_a_run_are_taken(tmp_path):
+    sizes = {"Input Dims": [[512, 512], [512, 512]], "Input type": ["float", "float"]}
+    path = traces.write(tmp_path / "cpu.json", traces.trace([traces.operator("aten::mm", 0, 700, 1, **sizes)]))
+    ran = tmp_path / "r"
+    assert run("ingest", path, "-o", ran).exit_code == 0
+    (without,) = json.loads(run("roofline", ran, "--format", "json").stdout)
+    measured = Ceilings("A CPU", "cpu", 1, "2.6", "2025-01-01T00:00:00Z", 512, 2**20, 5, {"fp32": 1e12}, 1e11)
+    write_ceilings(ran / "ceilings.json", measured)
+    (row,) = json.loads(run("roofline", ran, "--format", "json").stdout)
+    assert without["efficiency"] is None
+    assert row["flop"] == 2 * 512**3
+    assert row["efficiency"] == pytest.approx(2 * 512**3 / 700e-6 / 1e12)
+    assert "measured on A CPU" in row["roof_source"]

@@ -7,6 +7,7 @@ from collections import defaultdict
 import pytest
 from click.testing import CliRunner
 
+from builders.nsys import Call, Capture, Graph, Range, write_sqlite
 from builders.timeline import Host, tables_of, write_run
 from nsightkit.analysis.nvtx_projection import attribute
 from nsightkit.analysis.operations import by_capture
@@ -163,3 +164,19 @@ def test_real_captures(shared_data, tmp_path, name):
     check(events)
     assert sum(e["ph"] == "s" for e in events) == {"rtx3090x2-ddp-nccl": 5012, "t4-power-iteration-nvtx": 3778,
                                                    "rtx4060ti-llama3-demo": 96}[name]  # fmt: skip
+
+
+def test_a_graph_traced_as_a_whole_is_an_event_of_its_range(tmp_path):
+    capture = Capture(
+        calls=(Call("cudaGraphLaunch_v10000", 1900, 1950, correlation=2),),
+        graphs=(Graph(2000, 2700, correlation=2),),
+        ranges=(Range(1800, 2000, text="replay"),),
+    )
+    target = tmp_path / "t.json"
+    result = CliRunner().invoke(cli, ["export", str(write_sqlite(tmp_path / "g.sqlite", capture)), "-o", str(target)])
+    assert result.exit_code == 0, result.output
+    events = json.loads(target.read_text())["traceEvents"]
+    check(events)
+    [graph] = [event for event in events if event.get("cat") == "graph"]
+    assert (graph["name"], graph["dur"], graph["args"]["range"]) == ("CUDA graph launch", 0.7, "replay")
+    assert graph["args"]["graph_id"] == 3

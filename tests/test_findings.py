@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from builders.analysis import classified, make_top
 from nsightkit.analysis import findings
 from nsightkit.analysis.activity import Activity, Chains
+from nsightkit.analysis.advice import KernelAdvice
 from nsightkit.analysis.findings import FindingInputs, find
 from nsightkit.analysis.repetitions import Repetition
 from nsightkit.analysis.results import KernelSummary
-from nsightkit.analysis.rule_advice import Advice
 from nsightkit.analysis.whole_run import COSTS, RunFigures
 
 
@@ -145,7 +145,7 @@ def test_with_a_timeline_a_kernel_weighs_what_it_weighs_there():
 def test_flagged_points_give_no_stake_and_local_estimates_none_either():
     (one,) = classified(1)
     flagged = replace(one, point=replace(one.point, flags=("1.2 times the roof",)))
-    local = Advice("IssueSlotUtilization", "", "m", "OPTIMIZATION", "LOCAL", 80.0, 1)
+    local = KernelAdvice("IssueSlotUtilization", "", "m", "OPTIMIZATION", "LOCAL", 80.0, 1)
     assert find(FindingInputs(kernels=[flagged], advice={0: (local,)})).found == ()
     world = replace(local, speedup_kind="GLOBAL")
     (finding,) = find(FindingInputs(kernels=[flagged], advice={0: (local, world)})).found

@@ -85,6 +85,40 @@ def test_the_limiting_unit_is_the_one_that_equals_the_throughput():
     memory = {"sm_throughput_pct": 9.0, "memory_throughput_pct": 81.0, "l2_throughput_pct": 81.0}
     assert limiting_unit(memory | {"dram_throughput_pct": 50.0}) == "L2 81.0 %"
     assert limiting_unit({"sm_throughput_pct": 9.0}) == ""
+    # Beside a larger figure of L1 nobody would believe it, and the breakdown that would tell is not there.
+    assert limiting_unit(memory | {"l1_throughput_pct": 90.0}) == ""
+
+
+def test_throughputs_over_active_cycles_are_not_compared_with_those_over_all():
+    """As an idle DRAM beside a busy L1: L1 throughput reads 97 % where the breakdown says 85.5 % of all cycles."""
+    known = {"sm_throughput_pct": 38.0, "memory_throughput_pct": 85.5, "l1_throughput_pct": 97.0}
+    known |= {"l2_throughput_pct": 85.5, "dram_throughput_pct": 0.1}
+    assert limiting_unit(known) == ""
+    assert limiting_unit(known | {"l1_data_pipe_pct": 85.5}) == "L1 (data stage, over all cycles) 85.5 %"
+    assert limiting_unit(known | {"l1_data_pipe_pct": 30.0}) == ""
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("name", "kernel", "unit"),
+    [
+        ("a100-cutlass-s8-full", "ReferenceGemm", "L1 (data stage, over all cycles) 85.5 %"),
+        ("h800-sgemm-full", "gemm_device", "L2 (data from L1, over all cycles) 28.0 %"),
+        ("a100-stencil-full", "stencil2d", "DRAM 76.6 %"),
+    ],
+)
+def test_the_limiting_unit_of_real_captures(shared_data, name, kernel, unit):
+    rows, _, _ = tables_of(shared_data, name)
+    (found,) = (k for k in classify_kernels(rows) if kernel in k.kernel_name)
+    assert found.verdict.limiter == unit
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", ["h800-sgemm-full", "b200-nvfp4-gemm-full"])
+def test_more_counters_explain_no_less(shared_data, name):
+    (kernel,) = classify_kernels(tables_of(shared_data, name)[0])
+    assert (kernel.verdict.bound, kernel.verdict.rule_verdict) == ("LATENCY", "low throughput: small grid")
+    assert kernel.verdict.inputs["waves_per_sm"] < 0.25
 
 
 # ---- identities with ncu ---------------------------------------------------------------------------------------------

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from builders.analysis import make_kernel
+from nsightkit.analysis.advice import advice_by_kernel
 from nsightkit.analysis.occupancy import occupancy_limiter
-from nsightkit.analysis.rule_advice import advice_by_kernel
 
 
 def kernel(block, stated, **counters):

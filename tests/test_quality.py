@@ -174,6 +174,20 @@ CASES = [
     ),
     (
         {"kernel_launches": kernels()},
+        facts(overhead_ratio=None, overhead_interval=(0.4, 1.9)),
+        "usable",
+        "not measurable here (0.40 … 1.90 times as long): no idle",
+        "when the machine is quiet",
+    ),
+    (
+        {"kernel_launches": kernels()},
+        facts(overhead_ratio=None, overhead_interval=(2.0, 9.0)),
+        "usable",
+        "at least 2.00 times as long (2.00 … 9.00 times as long)",
+        "trace less",
+    ),
+    (
+        {"kernel_launches": kernels()},
         facts(other_processes=("python (7)",)),
         "usable",
         "other processes were on the GPU: python (7)",

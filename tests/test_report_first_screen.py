@@ -2,6 +2,7 @@
 
 import io
 import re
+from html.parser import HTMLParser
 
 import pytest
 from rich.console import Console
@@ -31,7 +32,7 @@ def test_brief_fits_a_comment(kind):
 
 def test_brief_says_verdict_findings_and_kernels():
     text = brief_markdown(RUNS["story"])
-    assert "**Compute-bound: 90.1 % of the profiled GPU time, in 4 of 20 profiled kernels.**" in text
+    assert "**Compute-bound: 90.0 % of the profiled GPU time, in 4 of 20 profiled kernels.**" in text
     assert "| What would help | At stake |" in text
     assert text.count("| GEMM 128×128 (FP16)") >= 1
 
@@ -59,8 +60,13 @@ def test_colors_are_left_out_where_nobody_wants_them(monkeypatch):
 def test_a_notebook_gets_a_fragment_without_scripts(kind):
     text = notebook(RUNS[kind])
     assert "<script" not in text
-    assert not re.search(r"<[^>]*\son\w+=", text.replace("&quot;", ""))
-    assert text.count("<div>") == 1
+    found = []
+    parser = HTMLParser()
+    parser.handle_starttag = lambda tag, attrs: found.append((tag, {name for name, _ in attrs}))
+    parser.feed(text)
+    tags = {"div", "p", "b", "h3", "img", "table", "caption", "thead", "tbody", "tr", "th", "td"}
+    assert {tag for tag, _ in found} <= tags
+    assert set().union(*(names for _, names in found)) <= {"src", "alt", "width"}
 
 
 def test_a_notebook_shows_charts_inline():

@@ -331,3 +331,19 @@ def test_a_demand_is_a_share_of_what_it_names():
         sum(k.total_ns for k in top if k.family == "GEMV") / whole
     )
     assert 0 < known["L2 hit rate, weighted by time"] <= 100
+
+
+def test_a_launch_bound_run_says_so_first(tmp_path):
+    from builders.timeline import launch_bound, write_run
+    from nsightkit.analysis import AnalysisOptions, analyze_tables
+    from nsightkit.ingest.dataset import open_dataset
+
+    dataset = open_dataset([write_run(tmp_path / "run", launch_bound(7))])
+    untold = sections(analyze_tables(dataset))
+    told = sections(analyze_tables(dataset, AnalysisOptions(tracing_ratio=1.03)))
+    leads = [next(b.text for b in found["overview"].blocks if isinstance(b, Text)) for found in (untold, told)]
+    assert leads[0].startswith("gemm takes 100 %")
+    assert leads[1] == "Launch-bound: the GPU works 25.7 % of the time."
+    assert "was not measured" in " ".join(
+        item for part in walk(untold["findings"].blocks) if isinstance(part, Items) for item in part.items
+    )

@@ -106,6 +106,37 @@ def test_uncounted_work_that_cannot_matter_leaves_the_bound():
     assert roof.flags == ("intensity is a lower bound: FP16 not counted",)
 
 
+@pytest.mark.parametrize(
+    ("name", "known", "told"),
+    [
+        ("kernel", {"fp16_pipe_pct": 0.0}, False),
+        ("kernel", {"fp16_pipe_pct": 1.0}, False),
+        ("kernel", {"fp16_pipe_pct": 1.1}, True),
+        # FP32 takes 50 of the 50.5 points that the FMA pipe was busy, or of 60.
+        ("kernel", {"fp32_flop": 30e9, "fma_pipe_pct": 50.5}, False),
+        ("kernel", {"fp32_flop": 30e9, "fma_pipe_pct": 60.0}, True),
+        # The pipe is not known: much other work, a name, or neither.
+        ("stencil(float*)", {"fp32_flop": 15e9}, False),
+        ("stencil(__half*)", {"fp32_flop": 15e9}, True),
+        ("stencil(float*)", {"fp32_flop": 1e9}, True),
+    ],
+)
+def test_a_lower_bound_is_only_told_where_more_work_could_be(name, known, told):
+    roof = place_kernel(name, counters(**({"fp32_flop": 6e9, "fp16_flop": None} | known)), HOPPER)
+    assert roof.missing == ("fp16_flop",)
+    assert roof.immaterial == (() if told else ("fp16_flop",))
+    assert roof.flags == (("intensity is a lower bound: FP16 not counted",) if told else ())
+
+
+def test_tensor_work_that_takes_little_time_but_may_be_most_operations_leaves_no_point():
+    """An FP32 epilogue of 2 % of the time beside a tensor pipe that was busy for 1.5 %."""
+    tensor = {dtype.work: None for dtype in DTYPES if dtype.name.startswith("tensor_")}
+    known = {"fp32_flop": 3e9, "dram_bytes": 1e7, "sm_throughput_pct": 20.0} | tensor
+    assert place(tensor_pipe_pct=1.5, **known).point is None
+    # What an idle pipe could have done in a thousandth of the time is rounding.
+    assert place(tensor_pipe_pct=0.2, **known).point.flop == 3e9
+
+
 @pytest.mark.parametrize("sm_throughput_pct", [50.0, None])
 def test_uncounted_work_that_could_matter_leaves_no_bound(sm_throughput_pct):
     roof = place(fp32_flop=1e9, fp16_flop=None, sm_throughput_pct=sm_throughput_pct)

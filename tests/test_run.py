@@ -62,6 +62,15 @@ def test_no_run_says_how_to_make_one(tmp_path):
         newest_run(tmp_path)
 
 
+def test_no_run_names_folders_with_captures_only(tmp_path):
+    for name in ("first", "second"):
+        (tmp_path / name / "capture").mkdir(parents=True)
+    with pytest.raises(IngestError, match=r"kept in .*(first|second).*--resume.*nsightkit ingest .*capture"):
+        newest_run(tmp_path)
+    Run(tmp_path / "whole").write_info(INFO)
+    assert newest_run(tmp_path).path.name == "whole"
+
+
 def test_table_paths_are_one_a_capture(tmp_path):
     run = Run(tmp_path)
     path = run.table_path("gpus", "rank0")

@@ -76,6 +76,11 @@ def test_without_a_timeline_it_is_not_decidable_and_says_what_is_missing():
     assert (found.bound, found.reason, found.missing) == ("UNKNOWN", "not decidable", (NO_TIMELINE, NO_OVERHEAD))
 
 
+def test_a_measured_overhead_is_not_missing():
+    found = judge_run(None, tracing_ratio=1.03)
+    assert (found.missing, found.inputs) == ((NO_TIMELINE,), {"tracing_ratio": 1.03})
+
+
 def test_overhead_from_timings_needs_twice_the_floor():
     # Document 002: 0.18 ms of bytes against 10.3 ms measured.
     step = StepTime(10.3e6, 0.18e-3 * 1.008e12, 1.008e12)

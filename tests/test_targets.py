@@ -1,6 +1,7 @@
 """The choice of launches: modes, keys, steps, coverage, names, budget."""
 
 import re
+from dataclasses import replace
 
 import pyarrow as pa
 import pytest
@@ -271,6 +272,20 @@ class TestJoin:
         found = plan(*decode(), range_name="decode")
         (row,) = self.joined(found, self.rows(found, dynamic_shared_memory_bytes=None)).rows
         assert row.match == "exact"
+
+    @pytest.mark.parametrize(("ncu", "match"), [((2, 1, 1), "exact"), ((None, None, None), "exact"), ((1, 1, 1), "none"),
+                                                ((4, 1, 1), "none")])  # fmt: skip
+    def test_clusters_are_compared_where_both_are_known(self, ncu, match):
+        found = plan(*decode(), range_name="decode")
+
+        def in_cluster(item):
+            return replace(item, shape=replace(item.shape, cluster=(2, 1, 1)))
+
+        found = replace(found, targets=tuple(map(in_cluster, found.targets)),
+                        launches=tuple(map(in_cluster, found.launches)))  # fmt: skip
+        sizes = dict(zip(("cluster_x", "cluster_y", "cluster_z"), ncu, strict=True))
+        (row,) = self.joined(found, self.rows(found, **sizes)).rows
+        assert row.match == match
 
     def test_other_shared_memory_does(self):
         found = plan(*decode(), range_name="decode")

@@ -11,6 +11,7 @@ Run it alone, or under a profiler with `nsightkit profile`:
     python kv_decode.py --no-kv-cache --dtype bfloat16 --results results.json
 """
 
+# nsightkit: deterministic
 import argparse
 import sys
 from dataclasses import dataclass

@@ -8,6 +8,7 @@ untested.
     python kv_variants.py --variant v2 --prompt-len 64 --max-new-tokens 16
 """
 
+# nsightkit: deterministic
 import argparse
 import sys
 from contextlib import contextmanager

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nsightkit.analysis.arrays import Codes, Ints, Mask
+from nsightkit.analysis.arrays import Codes, Ints, Mask, distinct
 from nsightkit.analysis.intervals import union
 from nsightkit.analysis.kernel_names import describe_kernel
 from nsightkit.analysis.operations import CaptureTables, Operations, read_calls, read_operations
@@ -75,7 +75,7 @@ def read_activity(tables: CaptureTables) -> Activity | None:
         return None
     origin = int(work.start_ns.min())
     span = max(1, int(work.end_ns.max()) - origin)
-    devices = np.unique(work.device)[:MOST_DEVICES].tolist()
+    devices = distinct(work.device)[:MOST_DEVICES]
     families = [describe_kernel(name or "").family for name in work.names]
     return Activity(
         tables.capture_id,

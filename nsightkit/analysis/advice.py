@@ -1,8 +1,8 @@
 """NVIDIA's own advice, ranked without promising more than it does.
 
-In: rows of rule_results and kernel_counters. Out: `Advice`. Only a global estimate, which is about the whole launch, is
-multiplied by the kernel's share of time; a local one is about a part of the launch and is shown as it is. No two
-estimates are added.
+In: rows of rule_results and kernel_counters. Out: `Advice` over the run, or `KernelAdvice` by classified kernel. Only a
+global estimate, which is about the whole launch, is multiplied by the kernel's share of time; a local one is about a
+part of the launch and is shown as it is. No two estimates are added.
 
 Source: NVIDIA, "Nsight Compute", rules with estimated speed-ups; docs/method.md, "Advice".
 """
@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from nsightkit.analysis.results import ClassifiedKernel
 
 Row = Mapping[str, Any]
 GLOBAL, LOCAL = "GLOBAL", "LOCAL"
@@ -84,3 +86,57 @@ def _share(percent: float | None) -> float | None:
 
 def _rank(advice: Advice) -> tuple[float, float, float]:
     return (-(advice.run_share or 0.0), -(advice.estimated_share or 0.0), -(advice.time_share or 0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class KernelAdvice:
+    """One rule on one kernel; of several launches the largest estimate counts."""
+
+    rule: str
+    title: str
+    message: str
+    kind: str
+    speedup_kind: str | None  # GLOBAL or LOCAL
+    estimated_speedup_pct: float | None
+    launch_count: int  # launches on which the rule said so
+
+
+def advice_by_kernel(
+    results: Iterable[Row], launches: Iterable[Row], kernels: Sequence[ClassifiedKernel]
+) -> dict[int, tuple[KernelAdvice, ...]]:
+    """Return place in `kernels` -> what NVIDIA's rules say of it, the largest global estimate first.
+
+    Args:
+        results: rows of rule_results.
+        launches: rows of kernel_counters, which tell the kernel of a launch.
+        kernels: as `classify_kernels` gives them.
+    """
+    places = {(k.capture_id, k.kernel_name, k.grid, k.block): place for place, k in enumerate(kernels)}
+    kernel_of = {(row["capture_id"], row["launch_index"]): places.get(_key(row)) for row in launches}
+    found: dict[int, dict[tuple[str, str, str], list[Row]]] = {}
+    for row in results:
+        place = kernel_of.get((row["capture_id"], row["launch_index"]))
+        if place is not None and row["kind"] not in NOT_ADVICE and row["message"]:
+            key = (row["rule"], row["title"] or "", row["speedup_kind"] or "")
+            found.setdefault(place, {}).setdefault(key, []).append(row)
+    return {place: tuple(sorted(map(_on_kernel, groups.values()), key=_by_estimate)) for place, groups in found.items()}
+
+
+def _key(row: Row) -> tuple[str, str, str, str]:
+    sizes = {prefix: [row.get(f"{prefix}_{axis}") for axis in "xyz"] for prefix in ("grid", "block")}
+    grid, block = ("" if None in size else "×".join(map(str, size)) for size in sizes.values())
+    return row["capture_id"], row["kernel_name"], grid, block
+
+
+def _on_kernel(rows: list[Row]) -> KernelAdvice:
+    first = max(rows, key=lambda row: row["estimated_speedup_pct"] or 0.0)
+    launches = len({row["launch_index"] for row in rows})
+    return KernelAdvice(
+        first["rule"], first["title"] or "", first["message"], first["kind"], first["speedup_kind"],
+        first["estimated_speedup_pct"], launches,
+    )  # fmt: skip
+
+
+def _by_estimate(advice: KernelAdvice) -> tuple[int, float]:
+    order = {GLOBAL: 0, LOCAL: 1}
+    return order.get(advice.speedup_kind or "", 2), -(advice.estimated_speedup_pct or 0.0)

@@ -99,7 +99,7 @@ def _row(capture_id: str, group: _Group, roofs: Roofs, whole_ns: int) -> Rooflin
     formula = formula_of(record.name)
     return RooflineRow(
         capture_id=capture_id,
-        name=record.name,
+        name=_shown(record),
         family=_family(record),
         tier="analytic" if work else "none",
         bound=bound,
@@ -118,6 +118,13 @@ def _row(capture_id: str, group: _Group, roofs: Roofs, whole_ns: int) -> Rooflin
         flags=flags,
         range_name=record.range_name,
     )
+
+
+def _shown(record: CallRecord) -> str:
+    """Return the operator, or the kernel as people say it where no operator is known; `kernel_name` has it in full."""
+    from nsightkit.analysis.kernel_names import describe_kernel
+
+    return describe_kernel(record.name).friendly if record.name == record.main_kernel else record.name
 
 
 def _family(record: CallRecord) -> str:

@@ -5,7 +5,7 @@ In: an Arrow table as declared in `tables`. Out: int64 arrays, presence masks, a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -78,10 +78,22 @@ def arrow_text(texts: list[str]) -> pa.Array:
     return pa.Array.from_buffers(pa.string(), len(data), [None, pa.py_buffer(ends), pa.py_buffer(b"".join(data))])
 
 
+def distinct(values: npt.NDArray[Any]) -> list[int]:
+    """Return the distinct values in rising order; of a column that has one value without a sort."""
+    if not values.size or bool((values == values[0]).all()):
+        return [int(value) for value in values[:1]]
+    return [int(value) for value in _unique(values)]
+
+
+def _unique(values: npt.NDArray[Any]) -> Ints:
+    # Without counts numpy asks whether the array is masked, and imports numpy.ma for that.
+    return np.unique(values, return_counts=True)[0]
+
+
 def dense(values: Ints) -> tuple[Codes, Ints]:
     """Return `values` as codes 0…n-1 and the n distinct values in rising order."""
-    distinct = np.unique(values[_changes(values)])
-    return np.searchsorted(distinct, values).astype(np.int32), distinct
+    found = _unique(values[_changes(values)])
+    return np.searchsorted(found, values).astype(np.int32), found
 
 
 def _changes(values: Ints) -> Mask:

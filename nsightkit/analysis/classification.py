@@ -11,6 +11,7 @@ from typing import Any
 from nsightkit.analysis.grouping import KernelGroup, group_launches
 from nsightkit.analysis.levels import other_levels
 from nsightkit.analysis.peaks import DRAM, Gpu, first_level
+from nsightkit.analysis.remedies import remedy
 from nsightkit.analysis.results import ClassifiedKernel, Verdict
 from nsightkit.analysis.roofline import place_kernel
 from nsightkit.analysis.rules import RULES
@@ -95,7 +96,8 @@ def _classified(group: KernelGroup, judgement: Judgement, whole_ns: float) -> Cl
 def _verdict(group: KernelGroup, judgement: Judgement, evidence: Evidence) -> Verdict:
     if group.launch_count:
         verdict = RULES[judgement.rule](evidence, judgement.margin)
-        return replace(verdict, limiter=limiting_unit(evidence.counters))
+        cure = remedy(verdict.missing) if verdict.bound == "UNKNOWN" else ""
+        return replace(verdict, limiter=limiting_unit(evidence.counters), remedy=cure)
     flags = (f"failed: the profiler could not measure it (launches: {group.failed_count})",)
     return Verdict("UNKNOWN", judgement.rule, "none", "failed", None, "", flags=flags)
 

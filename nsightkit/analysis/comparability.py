@@ -26,7 +26,7 @@ MUST_AGREE = {
 # Shown where they differ, and never a reason to refuse.
 SHOWN = ("driver", "cuda", "torch", "tool", "host", "workload", "arguments", "warm-up", "sm clock")
 # What `--varies` may name.
-MAY_VARY = (*MUST_AGREE, "tokens")
+MAY_VARY = (*MUST_AGREE, "tokens", "prompt", "model")
 
 
 @dataclass(frozen=True)

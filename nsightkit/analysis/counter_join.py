@@ -74,9 +74,14 @@ def _profiled(row: Mapping[str, Any]) -> ProfiledLaunch:
     shared = row.get("dynamic_shared_memory_bytes")
     shape = Shape(
         common_name(row["kernel_name"]), _triple(row, "grid"), _triple(row, "block"),
-        None if shared is None else int(shared), None, "/".join(map(normal_name, names or ())),
+        None if shared is None else int(shared), _cluster(row), "/".join(map(normal_name, names or ())),
     )  # fmt: skip
     return ProfiledLaunch(int(row["launch_index"]), shape, names, row.get("duration_ns"), bool(row.get("failed")))
+
+
+def _cluster(row: Mapping[str, Any]) -> tuple[int, int, int] | None:
+    """Return the cluster's size; None where ncu did not collect it."""
+    return None if row.get("cluster_x") is None else _triple(row, "cluster")
 
 
 def _triple(row: Mapping[str, Any], what: str) -> tuple[int, int, int]:

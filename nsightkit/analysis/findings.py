@@ -16,8 +16,8 @@ from nsightkit.analysis.results import ClassifiedKernel, KernelSummary
 
 if TYPE_CHECKING:
     from nsightkit.analysis.activity import Activity
+    from nsightkit.analysis.advice import KernelAdvice
     from nsightkit.analysis.repetitions import Repetition
-    from nsightkit.analysis.rule_advice import Advice
     from nsightkit.analysis.whole_run import RunFigures
 
 # One module each below finding_rules/; the order is the order in which they are asked.
@@ -85,7 +85,7 @@ class FindingInputs:
     figures: RunFigures | None = None
     tracing_ratio: float | None = None
     repetitions: Sequence[Repetition] = ()
-    advice: dict[int, tuple[Advice, ...]] = field(default_factory=dict)  # place in `kernels` -> NVIDIA's rules
+    advice: dict[int, tuple[KernelAdvice, ...]] = field(default_factory=dict)  # place in `kernels` -> NVIDIA's rules
     limiters: dict[int, str] = field(default_factory=dict)  # place in `kernels` -> occupancy limiter
 
     @cached_property

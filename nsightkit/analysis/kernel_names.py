@@ -6,11 +6,12 @@ A name is too coarse a key for a launch (one GEMM name covers many shapes): join
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from string import ascii_letters, digits
 
+from nsightkit.analysis.kernel_name_apart import apart_by_place, told_apart
 from nsightkit.analysis.kernel_name_details import DTYPES, cpp_word, detail_words, dtype_of, known_details, tile_of
 from nsightkit.analysis.kernel_name_form import normal_form, qualified_head, readable_mangled, spell
 from nsightkit.analysis.kernel_name_rules import Groups, find_library, find_operation, rule_book
@@ -25,6 +26,7 @@ __all__ = [
     "NameMatch",
     "describe_kernel",
     "match_kernels",
+    "tell_apart",
 ]
 
 UNCLASSIFIED = "unclassified"
@@ -103,6 +105,22 @@ def describe_kernel(name: str) -> KernelName:
     friendly = f"{title} ({', '.join(details)})" if details else title
     kept_normal = normal if readable == name else name  # a mangled name is only comparable as it is
     return KernelName(name, kept_normal, library, family, dtype, tile, friendly)
+
+
+def tell_apart(names: Sequence[str], beside: Sequence[Sequence[str]] = ()) -> list[str]:
+    """Return a friendly name for each of `names`, so that rows that differ do not look alike.
+
+    Names with the same friendly name get what differs between them: the tile, else the words of the normal form that
+    differ, else those of the full name.
+
+    Args:
+        names: full names of the kernels in one listing.
+        beside: for each name what else tells its row apart, as words in order of preference ("grid 8×8×1"); used
+            where names are equal.
+    """
+    described = [describe_kernel(name) for name in names]
+    labels = told_apart([(kernel.friendly, kernel.full, kernel.normal, kernel.tile) for kernel in described])
+    return labels if not beside else apart_by_place(labels, beside)
 
 
 def match_kernels(names_a: Iterable[str], names_b: Iterable[str]) -> list[NameMatch]:

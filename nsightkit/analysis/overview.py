@@ -161,16 +161,14 @@ def _gpu_time(tables: Tables) -> tuple[int | None, int | None, tuple[str, ...]]:
 
 
 def _distinct(table: pa.Table, column: str) -> set[Any]:
-    import numpy as np
-
-    from nsightkit.analysis.arrays import ints, words
+    from nsightkit.analysis.arrays import distinct, ints, words
 
     # Arrow's own `unique` imports pyarrow.compute, which costs more than all else of a small report.
     if column == "capture_id":
         codes, names = words(table, column)
         texts = names.to_pylist()
-        return {texts[code] for code in np.unique(codes).tolist() if code >= 0}
-    return set(np.unique(ints(table, column)).tolist())
+        return {texts[code] for code in distinct(codes) if code >= 0}
+    return set(distinct(ints(table, column)))
 
 
 def _intervals(parts: Sequence[pa.Table]) -> tuple[Times, Times]:

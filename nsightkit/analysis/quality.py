@@ -44,6 +44,7 @@ class CaptureFacts:
     range_name: str | None = None  # what the user asked for
     range_limited: bool = False  # nothing but the range was recorded
     overhead_ratio: float | None = None  # traced ÷ untraced
+    overhead_interval: tuple[float, float] | None = None  # of that ratio
     overhead_wanted: bool = True
     clock_control: str | None = None
     other_processes: tuple[str, ...] = ()
@@ -266,7 +267,9 @@ def _overhead(capture: _Capture) -> Iterator[Reason]:
     if facts.backend == "ncu":
         return
     if facts.overhead_ratio is None:
-        if facts.overhead_wanted:
+        if facts.overhead_interval is not None:
+            yield _unmeasurable(*facts.overhead_interval)
+        elif facts.overhead_wanted:
             yield Reason("usable", "the overhead of tracing is not known: no idle or launch-bound verdict is given",
                          "leave out --no-overhead, and capture the whole run")  # fmt: skip
     elif facts.overhead_ratio > MOST_OVERHEAD:
@@ -275,6 +278,21 @@ def _overhead(capture: _Capture) -> Iterator[Reason]:
             "is given",
             "trace less (--range, no --python-stacks), or fewer ranges per step",
         )  # fmt: skip
+
+
+def _unmeasurable(low: float, high: float) -> Reason:
+    interval = f"{low:.2f} … {high:.2f} times as long"
+    if low > MOST_OVERHEAD:
+        return Reason(
+            "usable", f"tracing made the run at least {low:.2f} times as long ({interval}): no idle or launch-bound "
+            "verdict is given",
+            "trace less (--range, no --python-stacks), or fewer ranges per step",
+        )  # fmt: skip
+    return Reason(
+        "usable", f"the overhead of tracing is not measurable here ({interval}): no idle or launch-bound verdict is "
+        "given",
+        "capture when the machine is quiet, and more work at once (--tokens)",
+    )  # fmt: skip
 
 
 def _others(capture: _Capture) -> Iterator[Reason]:

@@ -77,10 +77,12 @@ class Verdict:
     rule_verdict: str  # the rule's own word for it
     margin: float | None  # distance from the rule's threshold, in margin_unit; larger is surer
     margin_unit: str
-    inputs: dict[str, float] = field(default_factory=dict)  # name with unit -> value
+    inputs: dict[str, float] = field(default_factory=dict)  # name with unit -> value; amounts are sums over launches
     missing: tuple[str, ...] = ()  # canonical metrics that the rule lacks
     flags: tuple[str, ...] = ()
     limiter: str = ""  # the busiest unit, where the breakdown of the throughputs names it
+    immaterial: tuple[str, ...] = ()  # of `missing`, what cannot change the verdict: its pipe was idle
+    remedy: str = ""  # UNKNOWN only: what to run to collect what is missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,8 @@ class RooflineRow:
     missing: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
     range_name: str = ""  # the range that it ran in, where rows are told apart by range
+    grid: str = ""  # counters: rows of one kernel differ by it and by `block`
+    block: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,12 @@ ABOVE_ROOF = 1.02
 TENSOR_ACTIVITY_FACTOR = 2.0
 # A second type with at least this share of its pipe's time is named beside the first.
 MIXED_SHARE = 0.05
+# A pipe that was busy for no more than this did nothing that changes a verdict or an intensity.
+IDLE_PCT = 1.0
+# Where a pipe's activity is not known: counted work above this share of its roof is not incidental.
+INCIDENTAL_PCT = 5.0
+_HALVES = ("FP16", "BF16")
+_PIPE_PCT = {"fp64": "fp64_pipe_pct", "fma": "fma_pipe_pct", "tensor": "tensor_pipe_pct", "fp16": "fp16_pipe_pct"}
 
 Counters = Mapping[str, float | None]
 
@@ -37,6 +43,7 @@ class WorkTime:
     high_ns: float
     missing: str = ""  # the metric that would close the interval
     source: str = ""  # where the peak comes from
+    most: float = 0.0  # work that was not counted: what `high_ns` at peak gives; 0: idle, or peak not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +73,8 @@ class Placement:
 class Roofline:
     """Where a kernel stands; `placement` is None where inputs are `missing`, `point` also where there is no flop.
 
-    `flop_per_byte` needs no roof: work of the pipe that did most, over DRAM traffic.
+    `flop_per_byte` needs no roof: work of the pipe that did most, over DRAM traffic. `immaterial` are those of
+    `missing` whose pipe was idle.
     """
 
     placement: Placement | None = None
@@ -74,6 +82,7 @@ class Roofline:
     flop_per_byte: float | None = None
     missing: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
+    immaterial: tuple[str, ...] = ()
 
 
 def place_kernel(kernel_name: str, counters: Counters, gpu: Gpu, level: Level = DRAM) -> Roofline:
@@ -101,7 +110,8 @@ def place_kernel(kernel_name: str, counters: Counters, gpu: Gpu, level: Level = 
         absent = ["l2_bytes"] if level is DRAM and number(counters.get("l2_bytes")) is None else []
         flag = f"no {level.name} traffic, so no place under the {level.name} roofline"
         return Roofline(missing=(*absent, *uncounted), flags=(flag,))
-    return _decided(_Case(kernel_name, duration, moved, bandwidth, _slowest(works), level.name), works, uncounted)
+    case = _Case(kernel_name, duration, moved, bandwidth, _slowest(works), level.name)
+    return _decided(case, works, uncounted, _immaterial(case, works, counters))
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +147,16 @@ def _work_time(dtype: Dtype, counters: Counters, gpu: Gpu) -> WorkTime:
     work = number(counters.get(dtype.work))
     if work == 0:
         return WorkTime(dtype, pipe, 0.0, 0.0, 0.0, 0.0)
-    peak = peak_of(dtype, counters, gpu) if work else None
+    peak = peak_of(dtype, counters, gpu)
     if work and peak:
         nominal = work / peak.low * NS
         return WorkTime(dtype, pipe, work, nominal, work / peak.high * NS, nominal, source=peak.source)
     limit = _busy_ns(dtype, counters)
     missing = dtype.peak if work else dtype.work if limit else ""
-    return WorkTime(dtype, pipe, work or 0.0, 0.0, 0.0, limit, missing)
+    busy = number(counters.get(_PIPE_PCT[pipe]))
+    # Hopper's tensor pipe counts as active in some 0.2 % of the cycles of kernels without tensor instructions.
+    most = limit / NS * peak.high if peak and (busy is None or busy > IDLE_PCT) else 0.0
+    return WorkTime(dtype, pipe, work or 0.0, 0.0, 0.0, limit, missing, most=most)
 
 
 def _busy_ns(dtype: Dtype, counters: Counters) -> float:
@@ -190,7 +203,33 @@ def _longest(pipe: Sequence[WorkTime]) -> float:
     return max(counted, *(work.high_ns for work in pipe if work.missing), 0.0)
 
 
-def _decided(case: _Case, works: Sequence[WorkTime], uncounted: tuple[str, ...]) -> Roofline:
+def _immaterial(case: _Case, works: Sequence[WorkTime], counters: Counters) -> tuple[str, ...]:
+    """Return the metrics that were not collected and could not have shown anything that matters."""
+    absent = [work for work in works if work.missing == work.dtype.work]
+    return tuple(work.missing for work in absent if _idle(work, case, works, counters))
+
+
+def _idle(work: WorkTime, case: _Case, works: Sequence[WorkTime], counters: Counters) -> bool:
+    busy = number(counters.get("fp16_pipe_pct" if work.dtype.name == "fp16" else _PIPE_PCT[work.pipe]))
+    if busy is None and work.pipe == "fma":
+        counted = sum(other.ns for other in works if other.pipe == "fma") / case.duration_ns * 100
+        whole = number(counters.get("fma_pipe_pct"))
+        busy = None if whole is None else max(whole - counted, 0.0)
+    if busy is not None:
+        return busy <= IDLE_PCT
+    incidental = case.compute_ns / case.duration_ns * 100 < INCIDENTAL_PCT
+    return not (work.pipe == "tensor" or incidental or _says_half(case.kernel_name))
+
+
+def _says_half(kernel_name: str) -> bool:
+    from nsightkit.analysis.kernel_names import describe_kernel
+
+    return describe_kernel(kernel_name).dtype in _HALVES
+
+
+def _decided(
+    case: _Case, works: Sequence[WorkTime], uncounted: tuple[str, ...], immaterial: tuple[str, ...]
+) -> Roofline:
     low = max(sum(work.low_ns for work in pipe) for pipe in _pipes(works))
     high = max(map(_longest, _pipes(works)))
     bound = "COMPUTE" if low >= case.memory_ns else "MEMORY" if high < case.memory_ns else None
@@ -206,8 +245,8 @@ def _decided(case: _Case, works: Sequence[WorkTime], uncounted: tuple[str, ...])
     )
     unseen = _unseen(works)
     point = None if unseen else _point(case, suspects)
-    flags = (*suspects, *_notes(case, bound, works, unseen))
-    return Roofline(placement, point, _intensity(works, case.moved_bytes), uncounted, flags)
+    flags = (*suspects, *_notes(case, bound, [w for w in works if w.missing not in immaterial], unseen))
+    return Roofline(placement, point, _intensity(works, case.moved_bytes), uncounted, flags, immaterial)
 
 
 def _intensity(works: Sequence[WorkTime], moved: float | None) -> float | None:
@@ -251,10 +290,14 @@ def _unseen(works: Sequence[WorkTime]) -> str:
 
 
 def _tensor_uncounted(works: Sequence[WorkTime]) -> bool:
-    """Say whether no tensor work was counted although it may have taken longer than all that was."""
+    """Say whether no tensor work was counted although it may have taken longer, or been more, than all that was."""
     tensor = [work for work in works if work.dtype.name.startswith("tensor_")]
-    limits = [work.high_ns for work in tensor if work.missing == work.dtype.work]
-    return len(limits) == len(tensor) and max(limits, default=0.0) > sum(work.ns for work in _slowest(works))
+    absent = [work for work in tensor if work.missing == work.dtype.work]
+    if len(absent) < len(tensor):
+        return False
+    counted = _slowest(works)
+    longer = max((work.high_ns for work in absent), default=0.0) > sum(work.ns for work in counted)
+    return longer or max((work.most for work in absent), default=0.0) > sum(work.work for work in counted)
 
 
 def _point(case: _Case, suspects: tuple[str, ...]) -> RooflinePoint | None:

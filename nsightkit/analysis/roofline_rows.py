@@ -179,6 +179,8 @@ def _row(kernel: ClassifiedKernel, level: Level, point: RooflinePoint | None) ->
         missing=kernel.verdict.missing,
         flags=kernel.verdict.flags,
         range_name=(kernel.nvtx_path or "").rpartition("/")[2],
+        grid=kernel.grid,
+        block=kernel.block,
     )
 
 
@@ -221,7 +223,7 @@ def _summed_rows(rows: Sequence[RooflineRow], name: str) -> RooflineRow:
         bytes_per_s=moved / total * NS if moved is not None and total else None,
         point=_summed(points) if points else None,
         flop=_total([row.flop for row in rows]),
-        formula="", shapes="", kernel_name="",
+        formula="", shapes="", kernel_name="", grid="", block="",
         missing=tuple(dict.fromkeys(name for row in rows for name in row.missing)),
         flags=tuple(dict.fromkeys(flag for row in rows for flag in row.flags)),
     )  # fmt: skip

@@ -95,7 +95,10 @@ def bound_shares(rows: Iterable[RooflineRow]) -> dict[str, float]:
 
 
 def judge_run(
-    figures: RunFigures | None, bounds: dict[str, float] | None = None, step: StepTime | None = None
+    figures: RunFigures | None,
+    bounds: dict[str, float] | None = None,
+    step: StepTime | None = None,
+    tracing_ratio: float | None = None,
 ) -> RunVerdict:
     """Return what bounds a run.
 
@@ -103,11 +106,14 @@ def judge_run(
         figures: of the timeline; None where there is none.
         bounds: bound -> share of the GPU time in the scope of the timeline, see `bound_shares`.
         step: timings of a step without a profiler, which may show overhead where there is no timeline.
+        tracing_ratio: traced by untraced wall time; asked for only where `figures`, which hold it, are missing.
     """
     if figures is None:
-        return (
-            _from_timings(step) if step else RunVerdict("UNKNOWN", "not decidable", missing=(NO_TIMELINE, NO_OVERHEAD))
-        )
+        if step:
+            return _from_timings(step)
+        numbers = {} if tracing_ratio is None else {"tracing_ratio": tracing_ratio}
+        missing = (NO_TIMELINE, NO_OVERHEAD) if tracing_ratio is None else (NO_TIMELINE,)
+        return RunVerdict("UNKNOWN", "not decidable", numbers, missing=missing)
     if figures.idle_share > IDLE_THRESHOLD and (figures.empty_queue_share_of_idle or 0.0) > EMPTY_QUEUE_THRESHOLD:
         return _launches(figures)
     for name, words in (("TRANSFER", "copies"), ("COMMUNICATION", "communication")):

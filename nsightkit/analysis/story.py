@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from nsightkit.analysis.activity import Activity
+    from nsightkit.analysis.advice import KernelAdvice
     from nsightkit.analysis.operations import CaptureTables
     from nsightkit.analysis.overview import Tables
     from nsightkit.analysis.phases import Phases
     from nsightkit.analysis.repetitions import Repetition
-    from nsightkit.analysis.rule_advice import Advice
     from nsightkit.analysis.timeline import DeviceTimeline
     from nsightkit.analysis.whole_run import RunFigures
 
@@ -38,7 +38,9 @@ class Story:
     phases: Phases | None = None
     timelines: tuple[DeviceTimeline, ...] = ()
     figures: RunFigures | None = None
-    advice: dict[int, tuple[Advice, ...]] = field(default_factory=dict)  # place in Analysis.kernels -> NVIDIA's rules
+    advice: dict[int, tuple[KernelAdvice, ...]] = field(
+        default_factory=dict
+    )  # place in Analysis.kernels -> NVIDIA's rules
     limiters: dict[int, str] = field(default_factory=dict)  # place -> what limits its occupancy
     findings: Findings = field(default_factory=Findings)
 
@@ -129,10 +131,12 @@ def _figures(
     return timelines, run_figures(timelines, tracing_ratio), ()
 
 
-def _advice(tables: Tables, analysis: Analysis, counted: Sequence[dict[str, Any]]) -> dict[int, tuple[Advice, ...]]:
+def _advice(
+    tables: Tables, analysis: Analysis, counted: Sequence[dict[str, Any]]
+) -> dict[int, tuple[KernelAdvice, ...]]:
     if not analysis.kernels or not tables.has("rule_results"):
         return {}
-    from nsightkit.analysis.rule_advice import advice_by_kernel
+    from nsightkit.analysis.advice import advice_by_kernel
 
     return advice_by_kernel(tables.rows("rule_results"), counted, analysis.kernels)
 

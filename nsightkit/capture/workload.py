@@ -3,6 +3,7 @@
 In: the name of a bundled workload, the path of a script, or a command, and arguments. Out: `Workload`.
 """
 
+import re
 import shutil
 import sys
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from nsightkit.errors import CaptureError
 from nsightkit.resources import resource_dir
 
 DEFAULT = "kv_decode"
+# A line of its own in a script: each run launches the same kernels in the same order.
+_DETERMINISTIC = re.compile(r"^# nsightkit: deterministic\s*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,16 @@ class Workload:
     args: tuple[str, ...] = ()
     bundled: bool = False
     program: str | None = None
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether the script says of itself that each run launches the same kernels: ncu may then repeat the run."""
+        if self.script is None:
+            return False
+        try:
+            return _DETERMINISTIC.search(self.script.read_text(encoding="utf-8", errors="replace")) is not None
+        except OSError:
+            return False
 
     @property
     def argv(self) -> tuple[str, ...]:

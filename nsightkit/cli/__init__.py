@@ -24,6 +24,7 @@ COMMANDS = (
     "top",
     "ranges",
     "timeline",
+    "ranks",
     "classify",
     "roofline",
     "verdict",

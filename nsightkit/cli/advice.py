@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from nsightkit.cli.inputs import finish, paths_argument
+from nsightkit.cli.inputs import finish, or_newest_run, paths_argument
 from nsightkit.cli.output import Field, emit, format_option, note
 from nsightkit.errors import AnalysisError
 from nsightkit.report import format as fmt
@@ -34,7 +34,7 @@ _MOST = 110
 
 
 @click.command("advice")
-@paths_argument()
+@paths_argument(required=False)
 @click.option("--limit", type=click.IntRange(min=0), default=20, show_default=True, help="Rows to print; 0: all.")
 @format_option
 def command(paths: tuple[Path, ...], limit: int, format_: str) -> None:
@@ -43,13 +43,15 @@ def command(paths: tuple[Path, ...], limit: int, format_: str) -> None:
     A GLOBAL estimate is about the whole launch: multiplied by the kernel's share of the profiled time it says what is
     at stake, at most. A LOCAL estimate is about one part of the launch and stands as NVIDIA gives it. No two are added.
 
+    Without PATH the newest run below ./reports is taken.
+
     \b
     nsightkit advice report.ncu-rep
     """
     from nsightkit.analysis.advice import rank_advice
     from nsightkit.ingest.dataset import open_dataset
 
-    dataset = open_dataset(paths, {"rule_results": None, "kernel_counters": None})
+    dataset = open_dataset(or_newest_run(paths), {"rule_results": None, "kernel_counters": None})
     if not dataset.info.captures:
         finish(dataset)
     rules = dataset.rows("rule_results") if dataset.has("rule_results") else []

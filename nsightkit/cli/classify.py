@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nsightkit.cli.inputs import finish, paths_argument
+from nsightkit.cli.inputs import finish, or_newest_run, paths_argument
 from nsightkit.cli.output import Field, emit, format_option, note
 from nsightkit.errors import AnalysisError
 from nsightkit.report import format as fmt
@@ -34,6 +34,7 @@ EXACT_FIELDS = tuple(
         *("capture_id", "kernel_name", "friendly_name", "family", "library", "grid", "block", "nvtx_path"),
         *("launch_count", "failed_count", "duration_ns", "total_ns", "time_share"),
         *("bound", "rule", "rule_verdict", "tier", "margin", "margin_unit", "inputs", "missing", "flags", "limiter"),
+        *("immaterial", "remedy"),
         *("precision", "flop", "moved_bytes", "flop_per_byte", "ridge_flop_per_byte", "flop_per_s"),
         *("roof_flop_per_s", "efficiency", "roof_source"),
     )
@@ -80,9 +81,9 @@ _INPUT_LABELS = {
 # Not a docstring: click marks preformatted paragraphs with a backspace character.
 HELP = """Say what bounds each kernel that Nsight Compute profiled: COMPUTE, MEMORY, LATENCY, BALANCED or UNKNOWN.
 
-PATH is an Nsight Compute report (.ncu-rep), its CSV output, a folder of these, or a run directory. Launches of one
-kernel with the same grid and block are one row. Beside each verdict stand the rule, the tier of its inputs, the
-distance from the threshold, and what was missing.
+PATH is an Nsight Compute report (.ncu-rep), its CSV output, a folder of these, or a run directory; without PATH the
+newest run below ./reports is taken. Launches of one kernel with the same grid and block are one row. Beside each
+verdict stand the rule, the tier of its inputs, the distance from the threshold, and what was missing.
 
 \b
 The rules:
@@ -106,7 +107,7 @@ nsightkit classify report.ncu-rep --format json > kernels.json
 
 
 @click.command("classify", help=HELP, short_help="Say what bounds each kernel: compute, memory or latency.")
-@paths_argument()
+@paths_argument(required=False)
 @click.option(
     "--rule", type=click.Choice(RULE_NAMES), default="auto", show_default=True, help="How to judge; see above."
 )
@@ -127,7 +128,7 @@ def command(paths: tuple[Path, ...], rule: str, margin: float, limit: int, gpu: 
     from nsightkit.analysis.classification import classify_kernels
     from nsightkit.ingest.dataset import open_dataset
 
-    dataset = open_dataset(paths, {"kernel_counters": None})
+    dataset = open_dataset(or_newest_run(paths), {"kernel_counters": None})
     kernels = classify_kernels(_counters(dataset), rule, margin, gpu)
     shown = kernels[:limit] if limit else kernels
     if format_ in ("table", "markdown"):
@@ -173,13 +174,20 @@ def _for_people(
     shown: Sequence[ClassifiedKernel], kernels: Sequence[ClassifiedKernel], format_: str, caption: str
 ) -> None:
     from nsightkit.analysis.distributions import summarize_classes
+    from nsightkit.analysis.kernel_names import tell_apart
 
-    rows = [_row(number, kernel) for number, kernel in enumerate(shown, 1)]
+    labels = tell_apart([kernel.kernel_name for kernel in shown], [_geometry(kernel) for kernel in shown])
+    rows = [_row(number, kernel) | {"friendly_name": labels[number - 1]} for number, kernel in enumerate(shown, 1)]
     emit(_fields_that_fit(format_), rows, format_, caption)
     for text in _remarks(shown):
         click.echo(fmt.markdown_cell(text) + "  " if format_ == "markdown" else fmt.printable(text))
     click.echo()
     emit(CLASS_FIELDS, [_class_row(line) for line in summarize_classes(kernels)], format_)
+
+
+def _geometry(kernel: ClassifiedKernel) -> tuple[str, ...]:
+    """Return what else tells one row from another, as words: grid, block, capture."""
+    return (f"grid {kernel.grid}", f"block {kernel.block}", kernel.capture_id)
 
 
 def _fields_that_fit(format_: str) -> tuple[Field, ...]:
@@ -229,15 +237,17 @@ def _remarks(kernels: Sequence[ClassifiedKernel]) -> list[str]:
     """Return what is missing and what to know, each once, with the numbers of the rows that it holds for."""
     remarks: dict[str, list[int]] = {}
     for number, kernel in enumerate(kernels, 1):
-        verdict = kernel.verdict
-        texts = list(verdict.flags)
-        if verdict.limiter:
-            texts.append(f"busiest unit: {verdict.limiter}")
-        if verdict.missing:
-            texts.insert(0, f"not collected: {', '.join(verdict.missing)}")
-        for text in texts:
+        for text in _told(kernel.verdict):
             remarks.setdefault(text, []).append(number)
     return [f"{_ranges(numbers)}: {text}" for text, numbers in remarks.items()]
+
+
+def _told(verdict: Verdict) -> list[str]:
+    """Return the remarks on one verdict: what is missing and can matter, how to get it, flags, the busiest unit."""
+    absent = [name for name in verdict.missing if name not in verdict.immaterial]
+    lines = [f"not collected: {', '.join(absent)}"] if absent else []
+    lines += [verdict.remedy] if verdict.remedy else []
+    return [*lines, *verdict.flags, *([f"busiest unit: {verdict.limiter}"] if verdict.limiter else [])]
 
 
 def _ranges(numbers: Sequence[int]) -> str:

@@ -35,14 +35,22 @@ from nsightkit.cli.output import format_option
     help="Kernels in the table (0: all). New, gone and changed ones are always shown; csv, json and parquet have all.",
 )
 @baselines_option
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Also write the page compare.html and its Markdown compare.md, with figures, into this folder.",
+)
 @format_option
 def command(
     base: str, heads: tuple[str, ...], varies: tuple[str, ...], per_token: bool, range_name: str | None,
-    phases: tuple[str, ...], tolerance: float, limit: int, baselines: Path, format_: str,
+    phases: tuple[str, ...], tolerance: float, limit: int, baselines: Path, output: Path | None,
+    format_: str,
 ) -> None:  # fmt: skip
     """Compare HEAD with BASE; each MORE is compared with BASE too.
 
-    A side is a capture, a folder of captures, a run directory, or a stored baseline. The unit of a verdict is the
+    A side is a capture, a folder of captures, a run directory, a stored baseline, or results of benchmarks (JSON of our
+    workloads or of others), whose timings are compared setting by setting. The unit of a verdict is the
     process run, and a side needs at least five of them: name a folder that holds run directories, a quoted pattern, or
     several paths joined by commas. One run a side is described, never judged.
 
@@ -52,10 +60,13 @@ def command(
     nsightkit compare before.sqlite after.sqlite
     nsightkit compare 'runs/main-*' 'runs/branch-*' --per-token
     nsightkit compare main runs/branch --format markdown
+    nsightkit compare main runs/branch -o changes        # changes/compare.html and changes/compare.md
+    nsightkit compare 'results/*KVfalse*.json' 'results/*KVtrue*.json'
     """
     from nsightkit.analysis.comparison import CompareOptions
     from nsightkit.analysis.noise import NoiseOptions
     from nsightkit.cli.comparing import CompareRequest, compare_and_print
 
     options = CompareOptions(NoiseOptions(tolerance=tolerance), per_token)
-    compare_and_print(base, heads, CompareRequest(baselines, varies, options, range_name, phases, limit, format_))
+    request = CompareRequest(baselines, varies, options, range_name, phases, limit, format_, output)
+    compare_and_print(base, heads, request)

@@ -18,8 +18,10 @@ from nsightkit.analysis.comparison import KERNEL, CompareOptions, Comparison, Di
 from nsightkit.analysis.diagnosis import Contributions, contributions_of, counters_of, diagnose, main_part
 from nsightkit.analysis.gate import NotComparableError
 from nsightkit.analysis.matching import GONE, NEW
+from nsightkit.cli.compare_pages import ComparedHead, kernel_pages, timed_pages, write_pages
 from nsightkit.cli.output import Field, Row, emit, note
 from nsightkit.cli.sides import LoadedSide, load_side
+from nsightkit.cli.timings import compare_results, refuse_ranges, timed_sides
 from nsightkit.errors import AnalysisError
 from nsightkit.report import format as fmt
 
@@ -221,6 +223,7 @@ class CompareRequest:
     phases: Sequence[str]
     limit: int
     format_: str
+    output: Path | None = None
 
 
 def compare_and_print(base: str, heads: Sequence[str], request: CompareRequest) -> None:
@@ -230,22 +233,34 @@ def compare_and_print(base: str, heads: Sequence[str], request: CompareRequest) 
         NotComparableError: two sides must not be compared.
     """
     ranges = (*((request.range_name,) if request.range_name else ()), *request.phases)
+    timed = timed_sides([base, *heads])
+    if timed is not None:
+        refuse_ranges(ranges)
+        made = compare_results(timed, request.options, request.varies, request.format_)
+        write_pages(request.output, lambda: timed_pages(made))
+        return
     first = load_side(base, request.baselines, ranges)
-    rows: list[Row] = []
-    fields: list[Field] = []
-    for head in heads:
-        second = load_side(head, request.baselines, ranges)
-        checks = checked(first, second, request.varies, request.options.per_token)
-        comparison = compare_sides(first, second, request.options, request.range_name)
-        phases = [_phase(first, second, request.options, name) for name in request.phases]
-        if request.format_ in ("table", "markdown"):
-            _show(comparison, phases, checks, request)
-            continue
-        details = (*phases, *comparison.families, *comparison.kernels)
-        rows += [whole_row(comparison, checks), *(difference_row(row, comparison) for row in details)]
-        fields = [replace(field, shown=True) for field in difference_fields(comparison)]
-    if fields:
-        emit(fields, rows, request.format_)
+    compared = [_compared(first, load_side(head, request.baselines, ranges), request) for head in heads]
+    # Before the lines: a reader of the first few of them may close the pipe.
+    write_pages(request.output, lambda: kernel_pages(first, compared))
+    if request.format_ in ("table", "markdown"):
+        for one in compared:
+            _show(one.comparison, one.phases, one.checks, request)
+    else:
+        fields = [replace(field, shown=True) for field in difference_fields(compared[-1].comparison)]
+        emit(fields, [row for one in compared for row in _machine_rows(one)], request.format_)
+
+
+def _compared(first: LoadedSide, second: LoadedSide, request: CompareRequest) -> ComparedHead:
+    checks = checked(first, second, request.varies, request.options.per_token)
+    comparison = compare_sides(first, second, request.options, request.range_name)
+    phases = [_phase(first, second, request.options, name) for name in request.phases]
+    return ComparedHead(second, comparison, checks, phases, summary(comparison))
+
+
+def _machine_rows(one: ComparedHead) -> list[Row]:
+    details = (*one.phases, *one.comparison.families, *one.comparison.kernels)
+    return [whole_row(one.comparison, one.checks), *(difference_row(row, one.comparison) for row in details)]
 
 
 def compare_sides(

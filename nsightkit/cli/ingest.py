@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from nsightkit.cli.inputs import new_run, paths_argument, report_failures
+from nsightkit.cli.inputs import naming_output, new_run, paths_argument, report_failures
 from nsightkit.cli.output import note
 from nsightkit.cli.progress import progress_bar
 from nsightkit.run import Run, is_run
@@ -50,7 +50,7 @@ def command(
     run = _resumed(output) if resume else new_run(paths, output, force)
     wanted = dict.fromkeys(TABLES) if all_metrics else None
     try:
-        with progress_bar("ingest") as progress:
+        with naming_output(), progress_bar("ingest") as progress:
             options = IngestOptions(wanted, tokens, progress, jobs or usual_jobs(paths), resume)
             info, failures = ingest_paths(paths, run, options)
     except KeyboardInterrupt:

@@ -5,14 +5,15 @@ In: the PATH arguments. Out: a dataset, and at the end the list of inputs that c
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
 import click
 
 from nsightkit.cli.output import note
-from nsightkit.errors import IngestError
+from nsightkit.errors import IngestError, NsightkitError
 from nsightkit.ingest.dataset import Dataset
 from nsightkit.ingest.sources import Failure
 from nsightkit.run import Run, is_run, newest_run
@@ -28,6 +29,17 @@ def paths_argument(required: bool = True) -> Callable[[Callable[..., None]], Cal
 def or_newest_run(paths: Sequence[Path]) -> tuple[Path, ...]:
     """Return `paths`, or the newest run below ./reports where none is named."""
     return tuple(paths) or (Path(os.path.relpath(newest_run(REPORTS).path)),)
+
+
+@contextmanager
+def naming_output() -> Iterator[None]:
+    """Add to an error about a place that cannot be written which option names another."""
+    try:
+        yield
+    except NsightkitError as error:
+        if error.slug != "cannot-write" or " -o" in str(error):
+            raise
+        raise type(error)(f"{error}; name another folder with -o", slug=error.slug) from None
 
 
 def new_run(paths: Sequence[Path], output: Path | None, force: bool | None = None) -> Run:

@@ -5,9 +5,9 @@ In: a `Job`. Out: a run directory: captures, tables, ``run.json`` with command l
 
 from __future__ import annotations
 
-import json
 import os
 import platform
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,22 +17,23 @@ import click
 
 from nsightkit.capture import Captured, Request, Workload, load_backend
 from nsightkit.capture.probes import Rank, find_gpus, find_other_processes, find_rank
+from nsightkit.capture.results import read_results
 from nsightkit.capture.shells import command_line
-from nsightkit.capture.steps import Step, run_step, time_untraced
-from nsightkit.cli.inputs import report_failures
+from nsightkit.capture.steps import Step, run_step
+from nsightkit.cli.inputs import naming_output, report_failures
 from nsightkit.cli.output import note
+from nsightkit.cli.overhead import measure_overhead, overhead_line, run_untraced
 from nsightkit.cli.profile_options import Wishes
 from nsightkit.cli.progress import progress_bar
 from nsightkit.errors import CaptureError
 from nsightkit.report import format as fmt
-from nsightkit.run import Capture, Run, RunInfo
+from nsightkit.run import CEILINGS_NAME, Capture, Run, RunInfo
 
 if TYPE_CHECKING:
     from nsightkit.analysis.quality import CaptureFacts, Quality
+    from nsightkit.ingest.sources import Failure
 
 TOKENS_FLAG = "--max-new-tokens"
-# No profiler makes a program faster: a smaller ratio comes from something else.
-_LEAST_RATIO = 0.9
 _STEMS = {"nsys": "timeline", "ncu": "counters", "torch": "torch-trace"}
 
 
@@ -52,11 +53,12 @@ class Job:
         count = self.wishes.process_runs
         return [self._step("" if count == 1 else f"-run{number}") for number in range(1, count + 1)]
 
-    def untraced(self) -> Step:
-        """Return the run without a profiler; its files are named apart."""
-        step = self._step("-untraced")
-        options = replace(step.request.options, stem=f"untraced{self._rank_suffix}")
-        return replace(step, request=replace(step.request, options=options))
+    def untraced(self, suffix: str = "-untraced", args: tuple[str, ...] = ()) -> Step:
+        """Return a run without a profiler, with `args` added; its files are named apart."""
+        step = self._step(suffix)
+        options = replace(step.request.options, stem=f"{suffix.removeprefix('-')}{self._rank_suffix}")
+        workload = replace(step.request.workload, args=(*step.request.workload.args, *args))
+        return replace(step, request=replace(step.request, workload=workload, options=options))
 
     def results_path(self, suffix: str = "") -> Path:
         """Return where a bundled workload writes its timings."""
@@ -70,6 +72,9 @@ class Job:
         options = self.wishes.options(self.tool)
         if self.tool == "ncu" and not options.counters.section_set and not options.counters.metrics:
             options = replace(options, counters=roofline_counters(options.counters, _capability()))
+        if self.tool == "ncu" and options.counters.replay_mode is None and self.workload.deterministic:
+            # Nothing is saved and restored around a kernel then, and it meets the caches and clocks of a real run.
+            options = replace(options, counters=replace(options.counters, replay_mode="application"))
         named = self._rank_suffix + suffix
         options = replace(options, stem=f"{_STEMS[self.tool]}{named}" if named else None)
         own = ("--results", str(self.results_path(suffix))) if self._takes_results else ()
@@ -154,53 +159,13 @@ def run_job(job: Job) -> RunInfo:
         ToolError: the tool is missing or refuses to work.
         CaptureError: the workload failed, or nothing that can be read came out.
     """
+    first = None
+    if job.measures_overhead and _can_start(job):
+        note("first without the profiler, to measure its overhead (--no-overhead leaves this out)")
+        first = run_untraced(job)
     captured = [run_step(step, note, job.wishes.resume) for step in job.steps()]
-    overhead = _overhead(job, captured) if job.measures_overhead else {}
+    overhead = measure_overhead(job, captured, first) if job.measures_overhead else {}
     return _ingest(job, captured, overhead)
-
-
-def _overhead(job: Job, captured: Sequence[Captured]) -> dict[str, Any]:
-    """Run the workload once without a profiler and return how much longer it took with one."""
-    step = job.untraced()
-    note("once more without the profiler, to measure its overhead (--no-overhead leaves this out)")
-    untraced_s = time_untraced(step, note)
-    if untraced_s is None:
-        note("the workload failed without the profiler: the overhead is not known")
-        return {}
-    traced_s, basis = captured[0].workload_wall_s, "wall time of the process"
-    if job.workload.bundled:
-        first = "" if job.wishes.process_runs == 1 else "-run1"
-        with_tool, without = _timed_s(job.results_path(first)), _timed_s(job.results_path("-untraced"))
-        if with_tool and without:
-            traced_s, untraced_s, basis = with_tool, without, "wall time of the timed repetitions"
-    if not traced_s or not untraced_s:
-        return {}
-    ratio: float | None = traced_s / untraced_s
-    if ratio is not None and ratio < _LEAST_RATIO:
-        times = f"{untraced_s:.2f} s, with it {traced_s:.2f} s"
-        note(f"the run without the profiler took longer ({times}): something else kept the machine busy, so the "
-             "overhead is not known")  # fmt: skip
-        ratio = None
-    return {"ratio": ratio, "traced_s": traced_s, "untraced_s": untraced_s, "basis": basis}
-
-
-def _timed_s(path: Path) -> float:
-    repetitions = read_results(path).get("repetitions", [])
-    return sum(_total_ns(item.get(phase)) for item in repetitions for phase in ("prefill_ns", "decode_ns")) * 1e-9
-
-
-def _total_ns(value: Any) -> float:
-    """Return a phase's time, which is a number or one for each of its steps."""
-    return float(sum(value) if isinstance(value, list) else value or 0)
-
-
-def read_results(path: Path) -> dict[str, Any]:
-    """Return what a bundled workload wrote, nothing where it wrote nothing."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return data if isinstance(data, dict) else {}
 
 
 def _ingest(job: Job, captured: Sequence[Captured], overhead: dict[str, Any]) -> RunInfo:
@@ -221,8 +186,9 @@ def _ingest(job: Job, captured: Sequence[Captured], overhead: dict[str, Any]) ->
     )
     paths = [path for item in captured for path in item.paths]
     sources, failures = find_sources(paths)
-    with progress_bar("reading") as progress:
+    with naming_output(), progress_bar("reading") as progress:
         info, more = ingest_sources(sources, job.run, known, IngestOptions(progress=progress))
+    _refuse_empty_trace(job, more)
     report_failures([*failures, *more])
     if not info.captures:
         raise CaptureError(f"nothing that nsightkit can read came out: {', '.join(map(str, paths))}", slug="no-output")
@@ -232,6 +198,24 @@ def _ingest(job: Job, captured: Sequence[Captured], overhead: dict[str, Any]) ->
     info = _judged(job, info, results)
     job.run.write_info(info)
     return info
+
+
+def _can_start(job: Job) -> bool:
+    """Say whether the profiler is there: where it is not, nothing is run before it says so."""
+    request = job.steps()[0].request
+    known = load_backend(job.tool).plan(request).tool_version is not None
+    return known or (job.tool == "torch" and request.workload.program is not None)
+
+
+def _refuse_empty_trace(job: Job, failures: Sequence[Failure]) -> None:
+    """Say of a trace of ours that holds nothing what that means: the export went well, there was nothing to record."""
+    if job.tool == "torch" and any(failure.slug == "no-torch-events" for failure in failures):
+        raise CaptureError(
+            f"{job.workload.name}: the script ran no torch operators in this process, so torch.profiler recorded "
+            "nothing; check that it calls torch itself (not in a process that it starts), or use --tool nsys, which "
+            f"follows processes. The trace is kept in {job.run.capture_dir}",
+            slug="no-torch-operators",
+        )
 
 
 def _completed(capture: Capture, captured: Captured, job: Job, results: dict[str, Any]) -> Capture:
@@ -300,12 +284,18 @@ def _facts(job: Job, capture: Capture, earlier: int) -> CaptureFacts:
         range_name=scope.nvtx_range.rpartition("@")[0] or scope.nvtx_range if scope.nvtx_range else None,
         range_limited=scope.nvtx_range is not None,
         overhead_ratio=capture.overhead.get("ratio"),
+        overhead_interval=_interval(capture.overhead),
         overhead_wanted=job.wishes.overhead,
         clock_control=capture.settings.get("clock_control"),
         # Asked after the run: what is there then has nothing to do with it. Ranks share GPUs on purpose.
         other_processes=() if job.rank else find_other_processes(),
         warm_repetitions=earlier,
     )
+
+
+def _interval(overhead: Mapping[str, Any]) -> tuple[float, float] | None:
+    low, high = overhead.get("low"), overhead.get("high")
+    return None if low is None or high is None else (low, high)
 
 
 def judge(run: Run, capture: Capture, facts: CaptureFacts) -> Quality:
@@ -342,14 +332,30 @@ def show_end(job: Job, info: RunInfo) -> None:
         rows = ", ".join(f"{name} {fmt.count(count)}" for name, count in capture.row_counts.items())
         click.echo(f"tables: {rows or 'none'}")
         if capture.overhead:
-            click.echo(
-                f"overhead: {capture.overhead['ratio']:.2f} times as long as without ({capture.overhead['basis']})"
-            )
+            click.echo(overhead_line(capture.overhead))
         for text in capture.notes:
             click.echo(f"note: {fmt.printable(text)}")
+        if capture.backend == "torch" and not capture.row_counts.get("kernel_launches"):
+            path = shlex.quote(str(job.run.path))
+            click.echo(f"roofline of this CPU: measure its roofs once (3 s) with  nsightkit ceilings -o {path}/"
+                       f"{CEILINGS_NAME}  , then  nsightkit roofline {path}  takes them")  # fmt: skip
     if len(info.captures) > 1:
         click.echo(_spread(info))
     click.echo(f"run: {job.run.path}")
+
+
+def closing_line(info: RunInfo, rendered: bool) -> str | None:
+    """Return what it means that captures are not good enough, None where all can be used; it ends the output."""
+    bad = [capture for capture in info.captures if capture.quality.get("verdict") == "unusable"]
+    if not bad:
+        return None
+    named = ", ".join(capture.capture_id for capture in bad)
+    (reason, *_) = bad[0].quality.get("reasons") or ("see above",)
+    stands = "the workload ran and its report is written" if rendered else "the workload ran and its tables are kept"
+    return (
+        f"{stands}, hence exit code 0; but do not judge GPU work by {fmt.printable(named)}: {fmt.printable(reason)} "
+        "(capture quality unusable; its remedy stands above)"
+    )
 
 
 def show_quality(capture: Capture) -> None:

@@ -14,7 +14,7 @@ from nsightkit.capture import Workload, find_command, find_workload
 from nsightkit.capture.probes import find_rank
 from nsightkit.capture.workload import DEFAULT
 from nsightkit.cli.inputs import named_run, new_run
-from nsightkit.cli.jobs import TOKENS_FLAG, make_job, run_job, show_end, show_plan
+from nsightkit.cli.jobs import TOKENS_FLAG, closing_line, make_job, run_job, show_end, show_plan
 from nsightkit.cli.output import note
 from nsightkit.cli.profile_options import (
     TOOLS,
@@ -64,7 +64,8 @@ class _PassesOn(click.Command):
     "--resume", is_flag=True, help="Go on with the run at --output: captures that are there are not repeated."
 )
 @click.option("--overhead/--no-overhead", default=True,
-              help="Run the workload once more without the profiler, and keep the ratio. On by default.")  # fmt: skip
+              help="Run the workload without the profiler too, before and after the capture, and keep how much "
+              "longer it took with it. On by default.")  # fmt: skip
 @click.option("--python-stacks", is_flag=True, help="nsys: Python call stacks of CUDA calls. Slows the program down.")
 @click.option("--gpu-metrics", is_flag=True, help="nsys: sample the metrics of the whole GPU. Needs permission.")
 @click.option("--extra-nsys", multiple=True, metavar="WORD", help="A word more for nsys; replaces ours. Repeatable.")
@@ -85,6 +86,13 @@ def command(ctx: click.Context, /, workload: str | None, **given: Any) -> None:
     nsightkit profile train.py -- --batch-size 8           your script with its arguments
     nsightkit profile --window 60:10 -- vllm serve MODEL   ten seconds of a server, after its first minute
     nsightkit profile --dry-run --tool ncu                 only show the command
+
+    \b
+    Exit codes:
+      0  the workload ran, and its run with tables (and report) stands; the last line says where the capture is
+         unusable all the same, as under nsys without a GPU
+      1  the workload or the profiler failed, or nothing that can be read came out; what is there is kept and named
+      2  the command line is wrong; nothing was run
     """
     wishes = Wishes(**given)
     target = _target(workload, ctx.meta[_ARGS_KEY])
@@ -97,6 +105,9 @@ def command(ctx: click.Context, /, workload: str | None, **given: Any) -> None:
         made = _profile(run, target, wishes)
     if made and wishes.render:
         _render(ctx, run)
+    last = closing_line(run.read_info(), wishes.render) if made else None
+    if last:
+        click.echo(last)
 
 
 def _profile(run: Run, target: Workload, wishes: Wishes) -> bool:

@@ -160,7 +160,7 @@ def counter_options(function: Command) -> Command:
         click.option("--launch-count", type=click.IntRange(min=1), metavar="N", help="ncu: profile N at most."),
         click.option("--replay-mode", type=click.Choice(("kernel", "application", "range", "app-range")),
                      help="ncu: how passes are repeated; application needs a deterministic workload."
-                     "  [default: kernel]"),
+                     "  [default: application in scripts with the line '# nsightkit: deterministic', else kernel]"),
         click.option("--clock-control", type=click.Choice(("base", "boost", "force-boost", "none")),
                      default=CLOCK_CONTROL, show_default=True, help="ncu: lock the clocks, or leave them."),
         click.option("--cache-control", type=click.Choice(("all", "none")), default=CACHE_CONTROL, show_default=True,

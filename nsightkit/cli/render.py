@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nsightkit.cli.inputs import new_run, or_newest_run, paths_argument, report_failures
+from nsightkit.cli.inputs import naming_output, new_run, or_newest_run, paths_argument, report_failures
 from nsightkit.cli.progress import progress_bar
 from nsightkit.errors import IngestError
 from nsightkit.run import Run, RunInfo, is_run
@@ -129,7 +129,7 @@ def _ingested(paths: Sequence[Path]) -> _Job:
     from nsightkit.ingest.store import IngestOptions, ingest_paths
 
     run = new_run(paths, None)
-    with progress_bar("ingest") as progress:
+    with naming_output(), progress_bar("ingest") as progress:
         info, failures = ingest_paths(paths, run, IngestOptions(progress=progress))
     return _Job((run.path,) if info.captures else (), run.report_dir, failures)
 

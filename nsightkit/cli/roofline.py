@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nsightkit.cli.inputs import finish, paths_argument
+from nsightkit.cli.inputs import finish, or_newest_run, paths_argument
 from nsightkit.cli.output import Field, emit, format_option, note
 from nsightkit.report import format as fmt
+from nsightkit.run import CEILINGS_NAME, is_run
 
 if TYPE_CHECKING:
     from nsightkit.analysis.analytic import Roofs
@@ -48,6 +49,7 @@ FIELDS = (
 HELP = """Place every kernel, or every operator of a torch trace, under the roofs of its GPU.
 
 PATH is an Nsight Compute report or CSV, a torch.profiler trace with shapes, a folder of these, or a run directory.
+Without PATH the newest run below ./reports is taken.
 
 \b
 The tiers, best first; each row names its own:
@@ -70,7 +72,7 @@ nsightkit roofline profile.sqlite --dtype bfloat16
 
 
 @click.command("roofline", help=HELP, short_help="Place every kernel or operator under the roofs of its GPU.")
-@paths_argument()
+@paths_argument(required=False)
 @click.option(
     "--level", "level", type=click.Choice(("dram", "l2", "l1", "all")), default="dram", show_default=True,
     help="Which memory's traffic and bandwidth.",
@@ -83,7 +85,7 @@ nsightkit roofline profile.sqlite --dtype bfloat16
 @click.option("--gpu", metavar="KEY", help="Take this data sheet where a capture does not name its GPU.")
 @click.option(
     "--ceilings", type=click.Path(path_type=Path, dir_okay=False),
-    help="Roofs that 'nsightkit ceilings' measured, for work from shapes.",
+    help="Roofs that 'nsightkit ceilings' measured, for work from shapes. Default: ceilings.json in the run, if any.",
 )  # fmt: skip
 @click.option(
     "--dtype", type=click.Choice(("float32", "float64", "float16", "bfloat16")),
@@ -114,10 +116,11 @@ def command(
 
     if output is not None and output.suffix.lower() not in _SUFFIXES:
         raise click.UsageError(f"-o {output}: name a file that ends in {', '.join(_SUFFIXES)}")
+    paths = or_newest_run(paths)
     dataset = open_dataset(paths, dict.fromkeys(WANTED if dtype or by == "range" else WANTED[:4]))
     if not dataset.info.captures:
         finish(dataset)
-    choice = RooflineChoice((level,), precision, gpu, _measured(ceilings), by == "range", dtype)
+    choice = RooflineChoice((level,), precision, gpu, _measured(ceilings or _kept(paths)), by == "range", dtype)
     rows = rows_of(dataset, choice)
     if by != "kernel":
         rows = by_family(rows) if by == "family" else by_range(rows)
@@ -132,6 +135,12 @@ def command(
 
 _MOST_UNPLACED = 12
 _SUFFIXES = (".svg", ".png", ".pdf", ".html", ".csv")
+
+
+def _kept(paths: Sequence[Path]) -> Path | None:
+    """Return the measured roofs that lie in the one run that is asked about."""
+    found = [path / CEILINGS_NAME for path in paths if is_run(path)]
+    return found[0] if len(found) == len(paths) == 1 and found[0].is_file() else None
 
 
 def _measured(path: Path | None) -> Roofs | None:
@@ -150,7 +159,8 @@ def _print(shown: Sequence[RooflineRow], rows: Sequence[RooflineRow], format_: s
     if format_ not in ("table", "markdown"):
         emit(EXACT_FIELDS, [exact_row(row) for row in shown], format_)
         return
-    emit(FIELDS, [_row(number, row) for number, row in enumerate(shown, 1)], format_, caption)
+    labels = _labels(shown)
+    emit(FIELDS, [_row(place, row, labels[place]) for place, row in enumerate(shown)], format_, caption)
     for text in remarks(rows):
         click.echo(fmt.markdown_cell(text) + "  " if format_ == "markdown" else fmt.printable(text))
     if len(shown) < len(rows):
@@ -163,7 +173,7 @@ def remarks(rows: Sequence[RooflineRow]) -> list[str]:
         return []
     whole = sum(row.time_share or 0.0 for row in rows if row.level == rows[0].level) or 1.0
     lines = []
-    for tier in dict.fromkeys(row.tier for row in rows):
+    for tier in dict.fromkeys(row.tier for row in rows if row.level == rows[0].level):
         members = [row for row in rows if row.tier == tier and row.level == rows[0].level]
         share = sum(row.time_share or 0.0 for row in members) / whole
         lines.append(f"tier {tier}: {len(members)} rows, {fmt.share(share)} of the time")
@@ -180,10 +190,22 @@ def _unplaced(row: RooflineRow) -> str:
     return f"without a figure: {row.name}, {fmt.share(row.time_share)} of the time: {', '.join(row.missing)}"
 
 
-def _row(number: int, row: RooflineRow) -> Row:
-    exact = exact_row(row)
-    label = row.name if not row.shapes else f"{row.name} ({fmt_shapes(row.shapes)})"
-    return exact | {"number": number, "label": label}
+def _row(place: int, row: RooflineRow, label: str) -> Row:
+    return exact_row(row) | {"number": place + 1, "label": label}
+
+
+def _labels(rows: Sequence[RooflineRow]) -> list[str]:
+    """Return what people see of each row: operators with their shapes, kernels so that none looks like another."""
+    from nsightkit.analysis.kernel_names import describe_kernel, tell_apart
+
+    labels = [f"{row.name} ({fmt_shapes(row.shapes)})" if row.shapes else row.name for row in rows]
+    own = [i for i, row in enumerate(rows) if row.kernel_name and not row.shapes]
+    kernels = [i for i in own if describe_kernel(rows[i].kernel_name).friendly == rows[i].name]
+    # Rows of one kernel at several levels have the level in a column of its own.
+    beside = [(f"grid {rows[i].grid}", f"block {rows[i].block}", rows[i].capture_id) for i in kernels]
+    for index, label in zip(kernels, tell_apart([rows[i].kernel_name for i in kernels], beside), strict=True):
+        labels[index] = label
+    return labels
 
 
 def fmt_shapes(text: str, most: int = 60) -> str:

@@ -76,9 +76,15 @@ def _verdicts(dataset: Dataset, given: float | None) -> Iterable[tuple[str, RunV
     timed = [capture.capture_id for capture in dataset.info.captures if capture.capture_id in figures]
     if not timed:
         # Summaries and counters have no timeline: one answer for all of them.
-        yield dataset.name, judge_run(None)
+        ratios = [ratio for ratio in (given, *_measured(dataset).values()) if ratio is not None]
+        yield dataset.name, judge_run(None, tracing_ratio=ratios[0] if ratios else None)
     for capture in timed:
         yield capture, judge_run(figures[capture], bounds.get(capture))
+
+
+def _measured(dataset: Dataset) -> dict[str, float | None]:
+    """Return capture -> traced ÷ untraced wall time as the run measured it; None where that is not known."""
+    return {capture.capture_id: capture.overhead.get("ratio") for capture in dataset.info.captures}
 
 
 def _figures(dataset: Dataset, given: float | None) -> dict[str, RunFigures]:
@@ -89,7 +95,7 @@ def _figures(dataset: Dataset, given: float | None) -> dict[str, RunFigures]:
 
     if not dataset.has("kernel_launches"):
         return {}
-    measured = {c.capture_id: c.overhead.get("ratio") for c in dataset.info.captures}
+    measured = _measured(dataset)
     found = {}
     for tables in by_capture({name: dataset.arrow(name) for name in WANTED}):
         ratio = given if given is not None else measured.get(tables.capture_id)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nsightkit.cli.inputs import finish, paths_argument
+from nsightkit.cli.inputs import finish, or_newest_run, paths_argument
 from nsightkit.cli.output import Field, emit, format_option, note
 from nsightkit.report import format as fmt
 
@@ -34,7 +34,7 @@ FIELDS = (
 
 
 @click.command("whatif")
-@paths_argument()
+@paths_argument(required=False)
 @click.option("--gpu", metavar="KEY", help="The GPU to move to; 'nsightkit gpus' lists them.")
 @click.option(
     "--set", "settings", multiple=True, metavar="PEAK=RATE",
@@ -47,7 +47,7 @@ def command(paths: tuple[Path, ...], gpu: str | None, settings: tuple[str, ...],
 
     The larger of compute time and memory time is computed anew for each kernel; what has no place under a roof keeps
     its time. Cache sizes and SM counts cannot be projected from counters. NOT VALIDATED: no prediction was compared
-    with a measurement on the other GPU.
+    with a measurement on the other GPU. Without PATH the newest run below ./reports is taken.
 
     \b
     nsightkit whatif report.ncu-rep --gpu h200-sxm
@@ -59,7 +59,7 @@ def command(paths: tuple[Path, ...], gpu: str | None, settings: tuple[str, ...],
     from nsightkit.ingest.dataset import open_dataset
     from nsightkit.rooflines import rows_of
 
-    dataset = open_dataset(paths)
+    dataset = open_dataset(or_newest_run(paths))
     if not dataset.info.captures:
         finish(dataset)
     change = _change(dataset, gpu, settings)

@@ -20,6 +20,7 @@ from nsightkit import metrics
 from nsightkit.errors import IngestError, ToolError
 from nsightkit.ingest.ncu_container import MAGIC, Container, is_container, walk
 from nsightkit.ingest.ncu_rows import (
+    CLUSTER_NUMBERS,
     DEVICE_NUMBERS,
     Launch,
     Metric,
@@ -152,7 +153,13 @@ class _ActionReader:
         self._with_rules = wants(wanted, "rule_results")
         self._with_metrics = wants(wanted, "metric_values")
         counted = wants(wanted, "kernel_counters")
-        self._names = (*(sorted(metrics.needed_names()) if counted else ()), *DEVICE_NUMBERS, *_PLACES, *_GEOMETRY)
+        self._names = (
+            *(sorted(metrics.needed_names()) if counted else ()),
+            *DEVICE_NUMBERS,
+            *CLUSTER_NUMBERS,
+            *_PLACES,
+            *_GEOMETRY,
+        )
 
     def launch(self, action: Any) -> Launch:
         raw = self._numbers(action)

@@ -161,7 +161,17 @@ def _identity(index: int, launch: Launch) -> dict[str, Any]:
     row["launch_index"] = index
     for place, axis in enumerate("xyz"):
         row[f"grid_{axis}"], row[f"block_{axis}"] = launch.grid[place], launch.block[place]
-    return row
+    return row | _cluster(launch)
+
+
+# Source: LaunchStats of ncu 2025.3.1; a launch without clusters has dimensions of 0 there.
+CLUSTER_NUMBERS = tuple(f"launch__cluster_dim_{axis}" for axis in "xyz")
+
+
+def _cluster(launch: Launch) -> dict[str, int | None]:
+    sizes = [as_int(launch.raw.get(name)) for name in CLUSTER_NUMBERS]
+    known = None not in sizes
+    return {f"cluster_{axis}": max(size or 1, 1) if known else None for axis, size in zip("xyz", sizes, strict=True)}
 
 
 def _counters(launch: Launch) -> dict[str, float | None]:

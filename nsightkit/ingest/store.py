@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +160,9 @@ def _state(source: Source, wanted: Wanted) -> str:
         return ""
     sizes = ", ".join(f"{one.st_size} byte of {one.st_mtime_ns}" for one in found)
     tables = "default tables" if wanted is None else "tables " + ", ".join(sorted(wanted))
-    return f"{sizes}; {tables}"
+    # Two captures of one name in two folders may swap names when one goes; folders themselves are nobody's business.
+    places = blake2b("\n".join(str(path.resolve()) for path in source.paths).encode(errors="replace"), digest_size=8)
+    return f"{sizes}; {tables}; {places.hexdigest()}"
 
 
 def _forget_others(run: Run, info: RunInfo) -> None:

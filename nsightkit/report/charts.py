@@ -11,6 +11,7 @@ import html
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from nsightkit.analysis.results import Histogram
 from nsightkit.report import format as fmt
@@ -35,11 +36,13 @@ PALETTE |= {mark: (color, color) for mark, color in zip(FAMILY_MARKS, _FAMILY_CO
 _FONT = "system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif"
 
 
+@cache
 def style_rules(chosen: int) -> str:
     """Return the color variables of the light (0) or the dark (1) theme as CSS declarations."""
     return "".join(f"--{name}:{pair[chosen]};" for name, pair in PALETTE.items())
 
 
+@cache
 def chart_rules() -> str:
     """Return the CSS rules that all charts use."""
     fills = "".join(f".{name}{{fill:var(--{name})}}" for name in PALETTE)

@@ -163,7 +163,14 @@ def _hash(text: str) -> str:
 
 
 def _write(path: Path, text: str) -> Path:
-    write_text(path, text)
+    """Write `text` unless it is there already: many file systems flush a file to disk when it replaces another."""
+    data = text.encode("utf-8")
+    try:
+        same = path.stat().st_size == len(data) and path.read_bytes() == data
+    except OSError:
+        same = False
+    if not same:
+        write_text(path, text)
     return path
 
 

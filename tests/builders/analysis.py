@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nsightkit.analysis.activity import BINS, Activity, Chains, DeviceStrip, LaunchSeries
+from nsightkit.analysis.advice import KernelAdvice
 from nsightkit.analysis.distributions import make_histograms, summarize_classes
 from nsightkit.analysis.findings import FindingInputs, Findings, Withheld, find
 from nsightkit.analysis.phases import Phases, Segment
@@ -19,8 +20,8 @@ from nsightkit.analysis.results import (
     SumRow,
     Verdict,
 )
-from nsightkit.analysis.rule_advice import Advice
 from nsightkit.analysis.story import Story
+from nsightkit.analysis.whole_run import COSTS, RunFigures
 from nsightkit.parquet import write_table
 from nsightkit.run import Capture, Run, RunInfo
 from nsightkit.tables import COUNTER_COLUMNS, TABLES
@@ -231,10 +232,8 @@ def with_every_counter(kernel: ClassifiedKernel) -> ClassifiedKernel:
 def make_story(analysis: Analysis, names: tuple[str, ...] = ("prefill", "decode")) -> Analysis:
     """Return `analysis` with all that a report tells beyond its tables; phases are called `names`."""
     first = [kernel.kernel_name for kernel in analysis.top_kernels[:3]]
-    series = tuple(
-        LaunchSeries(name, 300, 9_000, ((0.0, 10.0, 20.0, 40.0), (5e8, 15.0, 30.0, 50.0)), 150, (10.0, 30.0, 50.0), (200, 100))
-        for name in first
-    )  # fmt: skip
+    points = ((0.0, 10.0, 20.0, 40.0), (5e8, 15.0, 30.0, 50.0))
+    series = tuple(LaunchSeries(name, 300, 9_000, points, 150, (10.0, 30.0, 50.0), (200, 100)) for name in first)
     strips = (DeviceStrip(0, 139_000_000, tuple(0.2 + 0.6 * (place % 2) for place in range(BINS))),)
     activity = Activity("timeline", 676_000_000, strips, series, Chains(40, 100, 9_000_000, 5_000_000), 134_000_000)
     phases = Phases(
@@ -242,11 +241,16 @@ def make_story(analysis: Analysis, names: tuple[str, ...] = ("prefill", "decode"
         tuple(10 for _ in names), tuple(Segment(i, i * 100_000_000, (i + 1) * 90_000_000) for i in range(len(names))),
         {name: ((" / ".join(names), 0.75),) for name in first},
     )  # fmt: skip
-    rule = Advice("CPIStall", "Long Scoreboard Stalls", "Warps wait <b>long</b>.", "OPTIMIZATION", "GLOBAL", 42.5, 1)
+    rule = KernelAdvice(
+        "CPIStall", "Long Scoreboard Stalls", "Warps wait <b>long</b>.", "OPTIMIZATION", "GLOBAL", 42.5, 1
+    )
     local = replace(rule, rule="IssueSlotUtilization", title="", speedup_kind="LOCAL", estimated_speedup_pct=61.0)
     advice = {place: (rule, local) for place in range(len(analysis.kernels))}
     limiters = dict.fromkeys(range(len(analysis.kernels)), "registers")
-    found = find(FindingInputs(analysis.top_kernels, analysis.kernels, activity, advice=advice, limiters=limiters))
+    parts = {**dict.fromkeys(COSTS, 0.0), "GPU": 0.7, "COMMUNICATION": 0.2, "TRANSFER": 0.1}
+    figures = RunFigures(676_000_000, parts, 0.0, None, None, None, None, None)
+    seen = FindingInputs(analysis.top_kernels, analysis.kernels, activity, figures, advice=advice, limiters=limiters)
+    found = find(seen)
     withheld = (Withheld("waiting", "the overhead of tracing was not measured"), *found.withheld)
     story = Story(activity, phases, (), None, advice, limiters, Findings(found.found, withheld))
     return replace(analysis, story=story)

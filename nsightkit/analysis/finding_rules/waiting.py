@@ -9,9 +9,12 @@ Source: docs/method.md, rules for launch-bound runs and for tracing overhead.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from nsightkit.analysis.findings import SPAN, Finding, FindingInputs, Number, Withheld
-from nsightkit.analysis.whole_run import LOSS_THRESHOLD, RunFigures
+
+if TYPE_CHECKING:
+    from nsightkit.analysis.whole_run import RunFigures
 
 # Of the idle time, so much must lie in gaps with an empty queue before launches are the cause.
 _MOSTLY = 0.5
@@ -44,12 +47,14 @@ def find(inputs: FindingInputs) -> Iterator[Finding | Withheld]:
         if figures.shares[cause] >= _LEAST:
             reason = "what ran on the GPU was measured; how much of it can overlap is not known"
             yield _finding(figures, (cause, title, action), "medium", reason)
+    from nsightkit.analysis.whole_run import LOSS_THRESHOLD
+
     if figures.idle_share < LOSS_THRESHOLD:
         return
     if not figures.tracing_allows_idle_verdict:
         yield Withheld("waiting", _why_not(figures))
         return
-    yield from _idle(figures)
+    yield from _idle(figures, LOSS_THRESHOLD)
 
 
 def _why_not(figures: RunFigures) -> str:
@@ -59,8 +64,8 @@ def _why_not(figures: RunFigures) -> str:
     return f"{idle}, but tracing made the run {figures.tracing_ratio:.2f} times as long: its gaps may be the tracer's"
 
 
-def _idle(figures: RunFigures) -> Iterator[Finding | Withheld]:
-    survives = figures.corrected_idle_share is not None and figures.corrected_idle_share >= LOSS_THRESHOLD
+def _idle(figures: RunFigures, threshold: float) -> Iterator[Finding | Withheld]:
+    survives = figures.corrected_idle_share is not None and figures.corrected_idle_share >= threshold
     late = figures.empty_queue_share_of_idle or 0.0
     reason = f"tracing made the run {figures.tracing_ratio:.2f} times as long, and the share survives that correction"
     if not survives:

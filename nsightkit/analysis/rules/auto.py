@@ -21,5 +21,6 @@ def judge(evidence: Evidence, margin: float) -> Verdict:
     flags = tuple(dict.fromkeys((*first.flags, *second.flags)))
     if second.bound != "UNKNOWN":
         # What the roofline knows of the kernel stays visible beside the verdict that it could not give.
-        return replace(second, inputs=first.inputs | second.inputs, missing=missing, flags=flags)
+        idle = evidence.roofline.immaterial
+        return replace(second, inputs=first.inputs | second.inputs, missing=missing, flags=flags, immaterial=idle)
     return replace(first, rule="auto", missing=missing, flags=flags)

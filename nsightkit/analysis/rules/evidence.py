@@ -15,6 +15,8 @@ SM, MEMORY, DRAM = "sm_throughput_pct", "memory_throughput_pct", "dram_throughpu
 # Source: ncu 2025.3.1, rule SOLBottleneck.
 LOW_PCT = 60.0
 APART_POINTS = 10.0
+WAVES = "waves_per_sm"
+SMALL_GRID_WAVES = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,9 @@ Source: ncu 2025.3.1, rule SOLBottleneck; compared with every report at hand tha
 """
 
 from nsightkit.analysis.results import Verdict
-from nsightkit.analysis.rules.evidence import APART_POINTS, LOW_PCT, MEMORY, SM, Evidence
+from nsightkit.analysis.rules.evidence import APART_POINTS, LOW_PCT, MEMORY, SM, SMALL_GRID_WAVES, WAVES, Evidence
 
 HIGH_PCT = 80.0
-SMALL_GRID_WAVES = 1.0
-WAVES = "waves_per_sm"
 
 
 def judge(evidence: Evidence, margin: float) -> Verdict:

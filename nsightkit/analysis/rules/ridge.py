@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from nsightkit.analysis.results import Verdict
 from nsightkit.analysis.roofline import Placement
-from nsightkit.analysis.rules.evidence import APART_POINTS, LOW_PCT, MEMORY, SM, Evidence
+from nsightkit.analysis.rules.evidence import APART_POINTS, LOW_PCT, MEMORY, SM, SMALL_GRID_WAVES, WAVES, Evidence
 
 NOT_DECIDED = "not decided"
 NO_WORK = "no floating-point work"
@@ -47,12 +47,20 @@ def _without_throughput(evidence: Evidence, placed: Placement) -> Verdict:
 
 def _low_throughput(evidence: Evidence, placed: Placement, highest: float) -> Verdict:
     if placed.at_most_ns / placed.duration_ns * 100 < LOW_PCT:
-        return _verdict(evidence, "LATENCY", "low throughput", (LOW_PCT - highest, "points"))
+        return _verdict(evidence, "LATENCY", _low_word(evidence), (LOW_PCT - highest, "points"))
     if placed.efficiency * 100 >= LOW_PCT:
         # GeForce: the tensor pipe is at its roof for FP32 accumulation while the throughput reads half.
         return _by_ridge(evidence, placed)
     near = "compute may be nearer to its roof than its throughput reads: not all work could be timed"
     return _verdict(evidence, "UNKNOWN", NOT_DECIDED, flags=(near,))
+
+
+def _low_word(evidence: Evidence) -> str:
+    """Return why both sides are low, as far as NVIDIA's rule can say it: more counters may not explain less."""
+    waves = evidence.counters.get(WAVES)
+    if waves is None or waves >= SMALL_GRID_WAVES:
+        return "low throughput"
+    return "low throughput: small grid"
 
 
 def _contradiction(placed: Placement, sm: float, memory: float) -> str:
@@ -72,7 +80,8 @@ def _by_ridge(evidence: Evidence, placed: Placement, flags: Sequence[str] = ()) 
     if not placed.flop:
         return _verdict(evidence, placed.bound, word if evidence.roofline.missing else NO_WORK, flags=flags)
     low, high = sorted((placed.compute_ns, placed.memory_ns))
-    return _verdict(evidence, placed.bound, word, (high / low, "times the ridge"), flags)
+    side = "above" if placed.bound == "COMPUTE" else "below"
+    return _verdict(evidence, placed.bound, word, (high / low, f"× {side} the ridge"), flags)
 
 
 def _verdict(
@@ -89,14 +98,18 @@ def _verdict(
         "none" if unknown else "counters",
         word,
         *margin,
-        inputs=_inputs(evidence),
+        inputs=_inputs(evidence, bound),
         missing=(*roof.missing, *(evidence.missing(SM, MEMORY) if unknown else ())),
         flags=(*evidence.flags, *roof.flags, *flags),
+        immaterial=() if unknown else roof.immaterial,
     )
 
 
-def _inputs(evidence: Evidence) -> dict[str, float]:
-    inputs = evidence.inputs("duration_ns", "dram_bytes", SM, MEMORY)
+def _inputs(evidence: Evidence, bound: str) -> dict[str, float]:
+    inputs = evidence.inputs("dram_bytes", SM, MEMORY, *((WAVES,) if bound == "LATENCY" else ()))
+    if (total := evidence.counters.get("duration_ns")) is not None:
+        # Of all launches, as the bytes and the work beside it; duration_ns of a row is the mean of one launch.
+        inputs = {"total_ns": total} | inputs
     placed, intensity = evidence.roofline.placement, evidence.roofline.flop_per_byte
     if intensity is not None:
         inputs["flop_per_byte"] = intensity

@@ -16,7 +16,7 @@ from nsightkit.report.labels import metric_label, metric_text, metric_unit, sent
 from nsightkit.tables import COUNTER_COLUMNS
 
 if TYPE_CHECKING:
-    from nsightkit.analysis.rule_advice import Advice
+    from nsightkit.analysis.advice import KernelAdvice
 
 _MARKDOWN_CARDS = 24
 _RULES_FEW, _RULES_MANY = 12, 2
@@ -122,7 +122,7 @@ def _advice(context: Context, index: int) -> list[Block]:
     return [Group((Items(tuple(items)),), title, "fold")] if few else [Items(tuple(items), "note")]
 
 
-def _rule_words(advice: Advice, full: bool) -> str:
+def _rule_words(advice: KernelAdvice, full: bool) -> str:
     estimate = ""
     if advice.estimated_speedup_pct is not None and advice.speedup_kind:
         estimate = f" ({advice.speedup_kind.lower()} speed-up {fmt.percent(advice.estimated_speedup_pct)})"

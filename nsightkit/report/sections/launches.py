@@ -30,5 +30,5 @@ def build(context: Context) -> Section:
         drawn = timeline_charts.series(data, activity.span_ns)
         href = f"#{context.names[data.kernel_name]}" if data.kernel_name in context.names else ""
         figures.append(Figure(f"launches-{place}", name, drawn, words, f"Launches of {name}", href=href))
-    note = f"The {fmt.count(len(figures))} kernels with most time and more than one launch. {context.timeline_scope}."
+    note = f"Most time and more than one launch: {blocks.counted(len(figures), 'kernel')}. {context.timeline_scope}."
     return Section("launches", "Launches over time", (Text(note, "note"), Group(tuple(figures), layout="grid")))

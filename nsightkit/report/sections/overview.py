@@ -39,8 +39,21 @@ def build(context: Context) -> Section:
 
 
 def _said(context: Context) -> list[str]:
-    said = [words for words in (_class_words(context), _time_words(context), _operator_words(context)) if words]
+    said = [
+        words
+        for words in (_run_words(context), _class_words(context), _time_words(context), _operator_words(context))
+        if words
+    ]
     return said or ["Nothing in this run can be judged: it holds neither a timeline nor counters of any kernel."]
+
+
+def _run_words(context: Context) -> str:
+    """Say what bounds the whole run, where a finding is sure of it."""
+    sure = next((f for f in context.findings if f.rule == "waiting" and f.confidence == "high"), None)
+    figures = context.analysis.story.figures if context.analysis.story else None
+    if sure is None or figures is None:
+        return ""
+    return f"{sure.title.partition(':')[0]}: the GPU works {fmt.share(1 - figures.idle_share)} of the time."
 
 
 def _class_words(context: Context) -> str:

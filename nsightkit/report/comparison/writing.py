@@ -1,0 +1,96 @@
+"""Writes the documents of a comparison.
+
+In: a folder and one page a head. Out: compare.html, compare.md, figures/*.svg, each under a temporary name first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from nsightkit.analysis.results import Analysis
+from nsightkit.report import blocks
+from nsightkit.report.blocks import Block, Cell, Column, DataTable, Figure, Group, Items, Section, Text
+from nsightkit.report.charts import standalone
+from nsightkit.report.comparison.kernel_sections import sections_of
+from nsightkit.report.comparison.parts import Compared, TimedPage
+from nsightkit.report.comparison.timed_sections import timed_sections
+from nsightkit.report.context import Context
+from nsightkit.report.render import html_document, markdown_document
+from nsightkit.run import RunInfo, write_text
+
+_METHOD = (
+    "Comparability comes first: what must agree and does not is refused, what else differs is listed above.",
+    "The unit of a verdict is the process run; a side needs five of them, run in turn. Fewer are only described.",
+    "Every kernel of both sides stands in exactly one line, so the lines add up to the whole difference.",
+    "Time of a difference is split into number of launches and time per launch; new and gone kernels count whole.",
+    "docs/method.md, differences between runs, has the formulas, their sources and the measured error rates.",
+)
+
+
+def write_pages(folder: Path, pages: Sequence[Compared | TimedPage]) -> tuple[Path, ...]:
+    """Write the documents below `folder` and return their paths."""
+    from nsightkit import __version__
+
+    sections = build_sections(pages)
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    info = RunInfo(name=_title(pages), created_utc=created, nsightkit_version=__version__)
+    context = Context(info, Analysis())
+    texts = {
+        "compare.html": html_document(context, sections),
+        "compare.md": markdown_document(context, sections),
+        **{f"figures/{figure.id}.svg": standalone(figure.svg) for figure in _figures(sections)},
+    }
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    return tuple(folder / name for name in texts)
+
+
+def build_sections(pages: Sequence[Compared | TimedPage]) -> list[Section]:
+    """Return the sections of all heads; those of the second and later ones carry the head's name."""
+    found: list[Section] = []
+    for place, page in enumerate(pages, 1):
+        suffix = "" if place == 1 else f"-{place}"
+        made = sections_of(page, suffix) if isinstance(page, Compared) else timed_sections(page, suffix)
+        if len(pages) > 1:
+            made = [replace(section, title=f"{section.title}: {page.comparison.head_name}") for section in made]
+        if place > 1:
+            made = [replace(section, blocks=tuple(map(_lowered, section.blocks))) for section in made]
+        found += made
+    if len(pages) > 1:
+        found[0] = replace(found[0], blocks=(found[0].blocks[0], _all_heads(pages), *found[0].blocks[1:]))
+    return [*found, Section("method", "Method", (Items(_METHOD),))]
+
+
+def _lowered(block: Block) -> Block:
+    """Return `block`; a page has one heading of the first rank."""
+    return replace(block, role="prose") if isinstance(block, Text) and block.role == "lead" else block
+
+
+def _all_heads(pages: Sequence[Compared | TimedPage]) -> DataTable:
+    columns = (Column("head", "head"), Column("said", "against the base"))
+    rows: tuple[tuple[Cell, ...], ...] = tuple(
+        (blocks.text(page.comparison.head_name), Cell(blocks.text(page.summary).text, page.summary)) for page in pages
+    )
+    return DataTable("all-heads", "All heads", columns, rows)
+
+
+def _title(pages: Sequence[Compared | TimedPage]) -> str:
+    heads = ", ".join(page.comparison.head_name for page in pages[:3])
+    more = f" and {len(pages) - 3} more" if len(pages) > 3 else ""
+    return f"{pages[0].comparison.base_name} against {heads}{more}"
+
+
+def _figures(sections: Sequence[Section]) -> Iterator[Figure]:
+    for section in sections:
+        yield from _inner(section.blocks)
+
+
+def _inner(parts: Iterable[Block]) -> Iterator[Figure]:
+    for part in parts:
+        if isinstance(part, Figure):
+            yield part
+        elif isinstance(part, Group):
+            yield from _inner(part.blocks)
