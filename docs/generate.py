@@ -25,7 +25,17 @@ def cli_page() -> str:
         command = cli.get_command(context, name)
         assert command is not None
         parts += [f"## nsightkit {name}\n", _help(command, ["nsightkit", name])]
+        if isinstance(command, click.Group):
+            parts += _subcommands(command, ["nsightkit", name])
     return "\n".join(parts)
+
+
+def _subcommands(group: click.Group, names: list[str]) -> list[str]:
+    parts = []
+    for name, command in group.commands.items():
+        path = [*names, name]
+        parts += [f"### {' '.join(path)}\n", _help(command, path)]
+    return parts
 
 
 def _help(command: click.Command, names: list[str]) -> str:

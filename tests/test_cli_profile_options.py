@@ -382,6 +382,34 @@ class TestFaults:
         assert "the overhead is not known" in done.stderr
 
 
+class TestGraphs:
+    def test_wall_time_comes_from_a_capture_in_graph_mode(self, here, bin_dir):
+        record = install(bin_dir, "nsys", "2026.1.1.204", "graphs")
+        done = profile("work.py", "--tool", "nsys", "-o", "r", "--no-render", "--no-overhead")
+        assert done.exit_code == 0, done.output
+        modes = [[word for word in words if word.startswith("--cuda-graph-trace")]
+                 for words in calls(record) if "--output" in words]  # fmt: skip
+        assert modes == [["--cuda-graph-trace=node"], ["--cuda-graph-trace=graph"]]
+        # One capture in the tables: the same work is not counted twice.
+        (capture,) = Run(here / "r").read_info().captures
+        assert capture.row_counts["kernel_launches"] == 3
+        mode = capture.settings["graph_mode"]
+        assert mode["file"] == "timeline-graphs.sqlite"
+        assert (here / "r" / "capture" / mode["file"]).is_file()
+        assert mode["wall_s"] > 0
+        assert mode["node_wall_s"] == pytest.approx(capture.wall_s, rel=0.9)
+        assert "with CUDA graphs traced as a whole (timeline-graphs.sqlite)" in done.stdout
+
+    @pytest.mark.parametrize(
+        ("behavior", "args"), [("kernels", ()), ("graphs", ("--extra-nsys", "--cuda-graph-trace=node"))]
+    )
+    def test_no_second_capture_without_need(self, here, bin_dir, behavior, args):
+        record = install(bin_dir, "nsys", "2026.1.1.204", behavior)
+        done = profile("work.py", "--tool", "nsys", "-o", "r", "--no-render", "--no-overhead", *args)
+        assert done.exit_code == 0, done.output
+        assert len([words for words in calls(record) if "--output" in words]) == 1
+
+
 class TestWhatItMeans:
     def test_unusable_but_run_is_said_last_with_exit_code_0(self, here, bin_dir):
         install(bin_dir, "nsys", "2026.1.1.204")

@@ -273,7 +273,7 @@ class TestJoin:
         (row,) = self.joined(found, self.rows(found, dynamic_shared_memory_bytes=None)).rows
         assert row.match == "exact"
 
-    @pytest.mark.parametrize(("ncu", "match"), [((2, 1, 1), "exact"), ((None, None, None), "exact"), ((1, 1, 1), "none"),
+    @pytest.mark.parametrize(("ncu", "match"), [((2, 1, 1), "exact"), ((None,) * 3, "exact"), ((1, 1, 1), "none"),
                                                 ((4, 1, 1), "none")])  # fmt: skip
     def test_clusters_are_compared_where_both_are_known(self, ncu, match):
         found = plan(*decode(), range_name="decode")

@@ -66,8 +66,8 @@ def test_one_timing_each_has_no_interval():
     assert line(shorter).startswith("overhead: not measurable")
 
 
-@pytest.mark.parametrize(("traced", "untraced"), [([], [(1.0,)]), ([(1.0,)], []), ([(1.0,)], [(1.0, 2.0)]), ([()], [()]),
-                                                  ([(0.0,)], [(1.0,)])])  # fmt: skip
+@pytest.mark.parametrize(("traced", "untraced"), [([], [(1.0,)]), ([(1.0,)], []), ([(1.0,)], [(1.0, 2.0)]),
+                                                  ([()], [()]), ([(0.0,)], [(1.0,)])])  # fmt: skip
 def test_nothing_to_compare(traced, untraced):
     assert overhead_of(traced, untraced) is None
 

@@ -42,11 +42,12 @@ def command(paths: tuple[Path, ...], format_: str) -> None:
 
 
 def _row(capture: Any, counts: dict[str, int], dataset: Any) -> dict[str, Any]:
+    alone = len(dataset.info.captures) == 1
     return {
         "capture_id": capture.capture_id,
         "backend": capture.backend,
         "tool_version": capture.tool_version,
-        "gpu_name": dataset.gpu_names().get(capture.capture_id) or dataset.info.gpu_name,
+        "gpu_name": dataset.gpu_names().get(capture.capture_id) or (dataset.info.gpu_name if alone else None),
         "scope": capture.scope,
         "rows": {name: count for name, count in counts.items() if count},
         "source": capture.source,

@@ -23,7 +23,8 @@ REPORTS = Path("reports")
 
 def paths_argument(required: bool = True) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Return a decorator that adds the argument PATH…."""
-    return click.argument("paths", nargs=-1, required=required, type=click.Path(path_type=Path), metavar="PATH...")
+    metavar = "PATH..." if required else "[PATH]..."
+    return click.argument("paths", nargs=-1, required=required, type=click.Path(path_type=Path), metavar=metavar)
 
 
 def or_newest_run(paths: Sequence[Path]) -> tuple[Path, ...]:

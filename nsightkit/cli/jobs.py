@@ -20,6 +20,7 @@ from nsightkit.capture.probes import Rank, find_gpus, find_other_processes, find
 from nsightkit.capture.results import read_results
 from nsightkit.capture.shells import command_line
 from nsightkit.capture.steps import Step, run_step
+from nsightkit.cli.graph_wall import with_graph_wall
 from nsightkit.cli.inputs import naming_output, report_failures
 from nsightkit.cli.output import note
 from nsightkit.cli.overhead import measure_overhead, overhead_line, run_untraced
@@ -59,6 +60,12 @@ class Job:
         options = replace(step.request.options, stem=f"{suffix.removeprefix('-')}{self._rank_suffix}")
         workload = replace(step.request.workload, args=(*step.request.workload.args, *args))
         return replace(step, request=replace(step.request, workload=workload, options=options))
+
+    def again(self, suffix: str, extra: tuple[str, ...]) -> Step:
+        """Return one more run under the tool, with words of ours replaced by `extra`."""
+        step = self._step(suffix)
+        options = replace(step.request.options, extra=(*step.request.options.extra, *extra))
+        return replace(step, request=replace(step.request, options=options))
 
     def results_path(self, suffix: str = "") -> Path:
         """Return where a bundled workload writes its timings."""
@@ -165,7 +172,7 @@ def run_job(job: Job) -> RunInfo:
         first = run_untraced(job)
     captured = [run_step(step, note, job.wishes.resume) for step in job.steps()]
     overhead = measure_overhead(job, captured, first) if job.measures_overhead else {}
-    return _ingest(job, captured, overhead)
+    return with_graph_wall(job, _ingest(job, captured, overhead), captured[0])
 
 
 def _ingest(job: Job, captured: Sequence[Captured], overhead: dict[str, Any]) -> RunInfo:

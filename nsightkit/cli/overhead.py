@@ -58,7 +58,7 @@ def measure_overhead(job: Job, captured: Sequence[Captured], first: Untraced | N
         note("the workload failed without the profiler: the overhead is not known")
         return {}
     suffixes = [""] if job.wishes.process_runs == 1 else [f"-run{n}" for n in range(1, len(captured) + 1)]
-    traced = [item for suffix in suffixes for item in _repetitions(_results(job, suffix))]
+    traced = [item for suffix in suffixes for item in timed_repetitions(job, suffix)]
     found = overhead_of(traced, [item for run in runs for item in run.repetitions])
     if found is not None:
         what = "decode steps" if found.part_count > 1 else "timed repetitions"
@@ -69,8 +69,9 @@ def measure_overhead(job: Job, captured: Sequence[Captured], first: Untraced | N
     return {} if found is None else asdict(found) | {"basis": "wall time of the process"}
 
 
-def _results(job: Job, suffix: str) -> dict[str, Any]:
-    return read_results(job.results_path(suffix)) if job.workload.bundled else {}
+def timed_repetitions(job: Job, suffix: str) -> tuple[Repetition, ...]:
+    """Return what a bundled workload timed in the run whose files end in `suffix`; nothing for other programs."""
+    return _repetitions(read_results(job.results_path(suffix))) if job.workload.bundled else ()
 
 
 def _again(job: Job, first: Untraced) -> list[Untraced]:

@@ -13,6 +13,7 @@ import click
 from nsightkit.capture import Workload, find_command, find_workload
 from nsightkit.capture.probes import find_rank
 from nsightkit.capture.workload import DEFAULT
+from nsightkit.cli.against import against_option, base_of, profile_in_turn
 from nsightkit.cli.inputs import named_run, new_run
 from nsightkit.cli.jobs import TOKENS_FLAG, closing_line, make_job, run_job, show_end, show_plan
 from nsightkit.cli.output import note
@@ -71,6 +72,7 @@ class _PassesOn(click.Command):
 @click.option("--extra-nsys", multiple=True, metavar="WORD", help="A word more for nsys; replaces ours. Repeatable.")
 @target_options
 @counter_options
+@against_option
 @click.pass_context
 def command(ctx: click.Context, /, workload: str | None, **given: Any) -> None:
     """Run WORKLOAD under a profiler, read what it captured, judge the capture, and write a report.
@@ -86,6 +88,7 @@ def command(ctx: click.Context, /, workload: str | None, **given: Any) -> None:
     nsightkit profile train.py -- --batch-size 8           your script with its arguments
     nsightkit profile --window 60:10 -- vllm serve MODEL   ten seconds of a server, after its first minute
     nsightkit profile --dry-run --tool ncu                 only show the command
+    nsightkit profile --repeat 5 --against 'kv_decode --no-kv-cache'     both in turn, for nsightkit compare
 
     \b
     Exit codes:
@@ -94,8 +97,12 @@ def command(ctx: click.Context, /, workload: str | None, **given: Any) -> None:
       1  the workload or the profiler failed, or nothing that can be read came out; what is there is kept and named
       2  the command line is wrong; nothing was run
     """
+    against = given.pop("against")
     wishes = Wishes(**given)
     target = _target(workload, ctx.meta[_ARGS_KEY])
+    if against is not None:
+        profile_in_turn(base_of(against), target, wishes, _chosen(wishes.tool))
+        return
     run = _run(wishes, wishes.name or target.name)
     if wishes.tool == "nsys+ncu":
         from nsightkit.cli.phases import profile_in_two_phases

@@ -80,7 +80,9 @@ def _facts(run: LoadedRun) -> dict[str, str]:
     info = run.dataset.info
     captures = _captures(run)
     tools = {f"{capture.backend} {capture.tool_version or ''}".strip() for capture in captures}
-    scopes = {_COUNTS.sub("", capture.scope) for capture in captures if capture.scope}
+    # The program's name is the fact "workload": two programs captured whole have one scope.
+    own = f"{info.workload} "
+    scopes = {_COUNTS.sub("", capture.scope).removeprefix(own) for capture in captures if capture.scope}
     arguments = list(info.workload_args)
     options = [argument for capture in captures for argument in capture.argv]
     found = {

@@ -210,7 +210,7 @@ def rank_in(file_name: str) -> int | None:
 
 
 def merge_infos(infos: Sequence[RunInfo]) -> RunInfo:
-    """Return one description of several: facts on which they agree, and all captures."""
+    """Return one description of several: facts on which they agree, all captures, and every GPU that is named."""
     if len(infos) == 1:
         return infos[0]
     captures = tuple(capture for info in infos for capture in info.captures)
@@ -219,6 +219,8 @@ def merge_infos(infos: Sequence[RunInfo]) -> RunInfo:
         values = {getattr(info, name) for info in infos} - {None}
         if len(values) == 1:
             agreed[name] = values.pop()
+        elif name == "gpu_name" and values:
+            agreed[name] = ", ".join(sorted(values)) if len(values) <= 3 else f"{len(values)} different GPUs"
     return replace(RunInfo(), captures=captures, **agreed)
 
 

@@ -109,7 +109,12 @@ def answer(export, behavior):
     if behavior.startswith("script:"):
         write_timeline(export, events(behavior.removeprefix("script:")))
     else:
-        write_export(export, kernels=3 if behavior == "kernels" else 0, ranges=behavior != "no-ranges")
+        write_export(export, kernels=3 if behavior in ("kernels", "graphs") else 0, ranges=behavior != "no-ranges")
+    if behavior == "graphs":
+        with sqlite3.connect(export) as base:
+            base.execute("ALTER TABLE CUPTI_ACTIVITY_KIND_KERNEL ADD COLUMN graphNodeId INTEGER")
+            base.execute("UPDATE CUPTI_ACTIVITY_KIND_KERNEL SET graphNodeId = 4294967297")
+        base.close()
 
 
 def write_export(path, kernels, ranges):

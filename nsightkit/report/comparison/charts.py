@@ -166,7 +166,7 @@ def moved(moves: Sequence[Move], title: str) -> str:
         drawn += _move(frame, move)
     for move in moves[:3]:
         x, y = frame.x.at(move.head.flop_per_byte), frame.y.at(move.head.flop_per_s)
-        drawn.append(label(min(x + 9, 560), y + 4, shortened(move.name, 30)))
+        drawn.append(label(min(x, 480), y - 11, shortened(move.name, 30)))
     described = "; ".join(f"{move.name}: {_words(move)}" for move in moves[:5])
     return Canvas(680, 440, title, described, "plot").svg(drawn)
 

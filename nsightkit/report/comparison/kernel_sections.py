@@ -189,7 +189,7 @@ def _moved(page: Compared, suffix: str) -> Section:
         return Section(f"moved{suffix}", "Moved points", missing=missing)
     title = "Kernels under one roofline, before and after"
     other = sum(not move.same_work for move in moves)
-    caption = "Gray is base, violet is head; the roof is the highest of both sides. " + "; ".join(
+    caption = "A hollow point is base, a violet one head; the roof is the highest of both sides. " + "; ".join(
         dict.fromkeys(move.head.roof_source for move in moves)
     )
     caption += (

@@ -116,7 +116,7 @@ def _timeline_facts(context: Context) -> list[Fact]:
         scope = f"sum over {blocks.counted(launches, 'launch', 'launches')}, {context.timeline_scope}"
         facts.append(Fact("kernel time", fmt.duration(total), blocks.exact(total, "ns"), scope))
     if analysis.top_kernels and tokens:
-        scope = f"kernel time over {fmt.count(tokens)} tokens"
+        scope = f"kernel time of the whole capture over {fmt.count(tokens)} tokens"
         facts.append(
             Fact("kernel time per token", fmt.duration(total / tokens), blocks.exact(total / tokens, "ns"), scope)
         )
@@ -136,7 +136,7 @@ def _operator_facts(context: Context) -> list[Fact]:
     scope = f"own time of {fmt.count(calls)} calls, {context.timeline_scope}"
     facts = [Fact("operator time on the CPU", fmt.duration(own), blocks.exact(own, "ns"), scope)]
     if tokens:
-        scope = f"own time over {fmt.count(tokens)} tokens"
+        scope = f"own time of the whole capture, set-up and prefill included, over {fmt.count(tokens)} tokens"
         facts.append(
             Fact("operator time per token", fmt.duration(own / tokens), blocks.exact(own / tokens, "ns"), scope)
         )
