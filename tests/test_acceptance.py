@@ -68,7 +68,7 @@ def test_classify_report_ncu_rep(tmp_path, shared_data):
 
 
 @pytest.mark.shared
-def test_document_003_from_its_own_data(tmp_path, shared_data):
+def test_deepseek_ocr_study_from_its_own_data(tmp_path, shared_data):
     """Nine memory, seven balanced, four compute: counts, labels and the longest kernels come from one table."""
     folder = shared_data / "seed-runs" / "dsocr-v2"
     result = typed(f"nsightkit classify {folder} --rule sol-gap --format json", tmp_path)

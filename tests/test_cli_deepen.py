@@ -168,7 +168,7 @@ class TestTwoPhases:
 
 
 class TestWrongPhase:
-    """Document 003 profiled launches of all stages and reported them as decode."""
+    """the DeepSeek-OCR kernel study profiled launches of all stages and reported them as decode."""
 
     def test_a_launch_outside_the_range_is_never_joined(self, here):
         # ncu's filter lets everything of the prompt through: the ranges there have the name of the step.

@@ -115,7 +115,7 @@ def test_the_counts_equal_the_labels(values):
     assert sum(line.time_share for line in lines.values()) == pytest.approx(1.0)
 
 
-# --- the raw data of document 003, and the numbers it prints ---------------------------------------------------
+# --- the raw data of the DeepSeek-OCR kernel study, and the numbers it prints
 
 MEANS = ("sm", "dram", "memory", "achieved_occupancy", "l1_hit_rate", "l2_hit_rate", "duration_us")
 DSOCR_V2 = {
@@ -135,7 +135,7 @@ def classified(shared_data, run, rule):
 
 
 @pytest.mark.shared
-def test_document_003_second_run(shared_data):
+def test_deepseek_ocr_study_second_run(shared_data):
     found = classified(shared_data, "dsocr-v2", "sol-gap")
     lines = {line.bound: line for line in summarize_classes(found)}
     assert set(lines) == set(DSOCR_V2)
@@ -151,7 +151,7 @@ def test_document_003_second_run(shared_data):
 
 
 @pytest.mark.shared
-def test_document_003_first_run(shared_data):
+def test_deepseek_ocr_study_first_run(shared_data):
     found = classified(shared_data, "dsocr-v1", "sol-gap")
     lines = {line.bound: line for line in summarize_classes(found)}
     assert {bound: line.kernel_count for bound, line in lines.items()} == {
@@ -169,7 +169,7 @@ INTENSITIES = {"0003": 380.6, "0005": 716.1, "0009": 96.5, "0013": 70.8, "0016":
 
 
 @pytest.mark.shared
-def test_document_003_intensities_with_units_read(shared_data):
+def test_deepseek_ocr_study_intensities_with_units_read(shared_data):
     found = classified(shared_data, "dsocr-v2", "roofline")
     ours = {k.capture_id[-4:]: k.verdict.inputs.get("flop_per_byte") for k in found}
     assert {name: round(value, 1) for name, value in ours.items() if value} == INTENSITIES
@@ -178,7 +178,7 @@ def test_document_003_intensities_with_units_read(shared_data):
 
 
 @pytest.mark.shared
-def test_document_003_points_with_the_gpu_named(shared_data):
+def test_deepseek_ocr_study_points_with_the_gpu_named(shared_data):
     from nsightkit.ingest import open_dataset
 
     dataset = open_dataset([shared_data / "seed-runs" / "dsocr-v2"], {"kernel_counters": None})

@@ -87,7 +87,7 @@ class TestRules:
         assert rules_of(counted=counted) == []
 
     def test_peaks_of_two_gpus(self):
-        # The roofline of document 001: bandwidth of an A6000, tensor rate of an A100.
+        # The roofline of the KV variants study: bandwidth of an A6000, tensor rate of an A100.
         mixed = (("flop_per_s", 312e12), ("bytes_per_s", 768e9))
         assert rules_of(peaks=mixed) == ["peaks of two GPUs"]
         assert "rtx-a6000" in texts_of(peaks=mixed)
@@ -138,7 +138,7 @@ class TestFiles:
 
 @pytest.mark.shared
 class TestDecodeStudy:
-    """Document 000: `KV decode with Nsight`."""
+    """the KV decode study: `KV decode with Nsight`."""
 
     @pytest.fixture
     def results(self, shared_data):
@@ -172,7 +172,7 @@ class TestDecodeStudy:
 
 @pytest.mark.shared
 class TestVariantStudy:
-    """Document 001: `RESEARCH_SPACE`."""
+    """the KV variants study: `RESEARCH_SPACE`."""
 
     @pytest.fixture
     def results(self, shared_data):

@@ -137,7 +137,7 @@ def test_what_distinguishes_kernels_is_not_lost() -> None:
     assert len({describe_kernel(name).normal for name in names}) == len(names)
 
 
-# ---- the friendly names of document 003 (its decode table, top to bottom)
+# ---- the friendly names of the DeepSeek-OCR kernel study (its decode table, top to bottom)
 
 ELEMENTWISE = (
     "void at::native::vectorized_elementwise_kernel<(int)4, at::native::{}, std::array<char *, (unsigned long)3>>"

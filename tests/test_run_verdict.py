@@ -82,7 +82,7 @@ def test_a_measured_overhead_is_not_missing():
 
 
 def test_overhead_from_timings_needs_twice_the_floor():
-    # Document 002: 0.18 ms of bytes against 10.3 ms measured.
+    # the batch size study: 0.18 ms of bytes against 10.3 ms measured.
     step = StepTime(10.3e6, 0.18e-3 * 1.008e12, 1.008e12)
     assert step.floor_ns == pytest.approx(0.18e6)
     assert judge_run(None, step=step).bound == "LAUNCH"

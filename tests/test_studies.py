@@ -48,7 +48,7 @@ class TestCeilings:
         assert decode.amdahl(0.0, 100) == 1
         assert decode.amdahl(1.0, 100) == 100
         assert decode.amdahl(0.6, 119.6) == pytest.approx(1 / (0.4 + 0.6 / 119.6))
-        # Document 002 measures 10.73 and gives attention 60 %: with that share 2.47 would be the limit.
+        # the batch size study measures 10.73 and gives attention 60 %: with that share 2.47 would be the limit.
         assert decode.amdahl(0.6, 119.6) < 2.5 < 10.73
 
 
@@ -76,7 +76,7 @@ class TestPairs:
         assert pair.with_prefill is None
 
 
-# Document 002: ms of a step with a cache at batch 1 to 93, 178 M parameters in bfloat16 on an A100.
+# the batch size study: ms of a step with a cache at batch 1 to 93, 178 M parameters in bfloat16 on an A100.
 STEPS_MS = {1: 10.07, 4: 10.35, 8: 10.39, 16: 10.39, 32: 10.24, 64: 10.32, 93: 10.27}
 
 

@@ -217,6 +217,7 @@ def _matching_side(side: ComparedSide) -> Side:
                 round(kernel.total_ns / len(side.runs)),
                 kernel.geometries,
                 kernel.paths,
+                kernel.ordinals,
             )
         )
     successions: dict[tuple[str, str], int] = {}

@@ -17,7 +17,7 @@ from typing import Any
 from nsightkit.analysis.range_names import normal_name
 from nsightkit.analysis.targets import Shape, Target, TargetPlan, TimedLaunch, common_name
 
-# Source: judgement on joins: above this ratio of durations the clocks or caches of ncu change the picture.
+# Source: docs/method.md, "Capturing": above this ratio of durations the clocks or caches of ncu change the picture.
 MOST_RATIO = 1.2
 MATCHES = ("exact", "shape", "ambiguous", "none")
 

@@ -13,7 +13,7 @@ from nsightkit.tables import unit_of
 
 OVERALL = "OVERALL"
 BIN_COUNT = 10
-# The metrics whose class means document 003 prints.
+# The metrics whose class means the DeepSeek-OCR kernel study prints.
 MEAN_METRICS = (
     "sm_throughput_pct",
     "dram_throughput_pct",
@@ -31,7 +31,7 @@ class _Metric:
     label: str
 
 
-# The thirteen histograms of document 003, in its order.
+# The thirteen histograms of the DeepSeek-OCR kernel study, in its order.
 HISTOGRAM_METRICS = (
     _Metric("sm_throughput_pct", "SM throughput"),
     _Metric("dram_throughput_pct", "DRAM throughput"),
@@ -58,7 +58,7 @@ def metric_value(kernel: ClassifiedKernel, metric: str) -> float | None:
 def summarize_classes(kernels: Sequence[ClassifiedKernel]) -> list[ClassSummary]:
     """Return one line per bound that occurs, in the order of `BOUNDS`, then one over all kernels.
 
-    Means are unweighted over the kernels that have the metric, as document 003 has them. Time shares are of the time of
+    Means are unweighted over the kernels that have the metric, as the DeepSeek-OCR study has them. Time shares are of the time of
     all kernels whose duration is known.
     """
     if not kernels:
@@ -92,7 +92,7 @@ def _mean(kernels: Sequence[ClassifiedKernel], metric: str) -> float | None:
 
 
 def make_histograms(kernels: Sequence[ClassifiedKernel]) -> list[Histogram]:
-    """Return the thirteen histograms of document 003 over `kernels`, each with ten bins of equal width.
+    """Return the thirteen histograms of the DeepSeek-OCR study over `kernels`, each with ten bins of equal width.
 
     The bins reach from the smallest to the largest value; the last one includes its upper edge. A metric that no kernel
     has gives a histogram without bins.

@@ -15,7 +15,17 @@ from itertools import product
 
 SAME_NAME, RENAMED, SPLIT, MERGED, NEW, GONE = "same", "renamed", "split", "merged", "new", "gone"
 # What each ground weighs in a renamed kernel's confidence; what is not known is left out and lowers it.
-WEIGHTS = {"order": 0.35, "family": 0.2, "geometry": 0.15, "count": 0.1, "time": 0.1, "name": 0.1, "path": 0.1}
+WEIGHTS = {
+    "order": 0.35,
+    "family": 0.2,
+    "geometry": 0.15,
+    "count": 0.1,
+    "time": 0.1,
+    "name": 0.1,
+    "path": 0.1,
+    "place": 0.1,
+}
+BONUS = ("path", "place")  # without NVTX ranges a match may still be sure
 CHAIN_WEIGHTS = {"order": 0.4, "count": 0.1, "family": 0.15, "geometry": 0.15, "time": 0.2}
 ACCEPT = 0.65  # confidence below which two kernels stay new and gone
 MARGIN = 0.03  # two candidates closer than this are ambiguous: neither is taken
@@ -42,6 +52,7 @@ class KernelFacts:
     total_ns: int = 0
     geometries: Mapping[str, int] = field(default_factory=dict)
     paths: frozenset[str] = frozenset()
+    ordinals: Mapping[str, int] = field(default_factory=dict)  # "range#place in it" -> launches
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,12 +187,12 @@ class _Matcher:
             "count": _closeness(a.launch_count, b.launch_count),
             "time": _closeness(a.total_ns, b.total_ns),
             "path": _jaccard(a.paths, b.paths) if a.paths and b.paths else None,
+            "place": _overlap(_shares(a.ordinals), _shares(b.ordinals)) if a.ordinals and b.ordinals else None,
             "name": self._name_likeness(a.normal, b.normal),
         }
         weight = sum(WEIGHTS[key] for key, value in values.items() if value is not None)
         agreed = sum(WEIGHTS[key] * value for key, value in values.items() if value is not None)
-        # The path is a bonus: without NVTX ranges a match may still be sure.
-        most = sum(WEIGHTS.values()) - WEIGHTS["path"]
+        most = sum(value for key, value in WEIGHTS.items() if key not in BONUS)
         grounds = tuple(f"{key} {value:.2f}" for key, value in values.items() if value is not None)
         return agreed / weight * min(1.0, 0.5 + 0.5 * weight / most), grounds
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 VERDICTS = ("good", "usable", "unusable")
-# Source: judgement on overhead: above this ratio no idle or launch-bound verdict is given.
+# Source: docs/method.md, "Capturing": above this ratio no idle or launch-bound verdict is given.
 MOST_OVERHEAD = 1.1
 _MOST_FAILED = 0.5
 # A first step that takes so much longer than the median holds work of another kind: warm-up, or the prompt.

@@ -151,7 +151,9 @@ class ClassSummary:
     count_share: float
     total_ns: float | None
     time_share: float | None
-    means: dict[str, float | None]  # canonical metric -> unweighted mean over kernels, as document 003 has it
+    means: dict[
+        str, float | None
+    ]  # canonical metric -> unweighted mean over kernels, as the DeepSeek-OCR kernel study has it
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ class KernelSum:
     geometries: Mapping[str, int] = field(default_factory=dict)  # "grid / block" -> launches; empty if not known
     paths: frozenset[str] = frozenset()  # NVTX paths it ran in; empty if not known
     counters: Mapping[str, float] = field(default_factory=dict)  # canonical metric -> mean per profiled launch
+    ordinals: Mapping[str, int] = field(default_factory=dict)  # "range#place in it" -> launches; empty if not known
 
 
 @dataclass(frozen=True)
@@ -264,6 +265,7 @@ def add_sums(parts: Sequence[KernelSum]) -> KernelSum:
         spread,
         geometries,
         frozenset().union(*(part.paths for part in parts)),
+        ordinals=next((part.ordinals for part in parts if part.ordinals), {}),
     )
 
 

@@ -20,6 +20,7 @@ from nsightkit.analysis.gate import NotComparableError
 from nsightkit.analysis.matching import GONE, NEW
 from nsightkit.cli.compare_pages import ComparedHead, kernel_pages, timed_pages, write_pages
 from nsightkit.cli.output import Field, Row, emit, note
+from nsightkit.cli.side_places import placed
 from nsightkit.cli.sides import LoadedSide, load_side
 from nsightkit.cli.timings import compare_results, refuse_ranges, timed_sides
 from nsightkit.errors import AnalysisError
@@ -279,7 +280,8 @@ def compare_sides(
                     "'nsightkit info' shows what a capture holds",
                     slug="no-such-range",
                 )
-    return compare_runs(base.compared(range_name), head.compared(range_name), options)
+    old, new = placed(base, head)
+    return compare_runs(old.compared(range_name), new.compared(range_name), options)
 
 
 def _phase(base: LoadedSide, head: LoadedSide, options: CompareOptions, name: str) -> Difference:

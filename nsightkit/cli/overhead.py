@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from nsightkit.analysis.tracing_overhead import Repetition, overhead_of, parts_of
 from nsightkit.capture.results import read_results
 from nsightkit.capture.steps import time_untraced
 from nsightkit.cli.output import note
 
 if TYPE_CHECKING:
+    from nsightkit.analysis.tracing_overhead import Repetition
     from nsightkit.capture import Captured
     from nsightkit.cli.jobs import Job
 
@@ -46,6 +46,8 @@ def run_untraced(job: Job, number: int = 1, args: tuple[str, ...] = ()) -> Untra
 
 
 def _repetitions(results: Mapping[str, Any]) -> tuple[Repetition, ...]:
+    from nsightkit.analysis.tracing_overhead import parts_of
+
     found = results.get("repetitions")
     items = found if isinstance(found, list) else []
     return tuple(parts for item in items if isinstance(item, dict) and (parts := parts_of(item)))
@@ -53,6 +55,8 @@ def _repetitions(results: Mapping[str, Any]) -> tuple[Repetition, ...]:
 
 def measure_overhead(job: Job, captured: Sequence[Captured], first: Untraced | None) -> dict[str, Any]:
     """Run the workload again without the profiler, and return the record; empty where nothing is known."""
+    from nsightkit.analysis.tracing_overhead import overhead_of
+
     runs = [] if first is None else [first, *_again(job, first)]
     if not runs:
         note("the workload failed without the profiler: the overhead is not known")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nsightkit.analysis.comparability import COUNTED, SideFacts
@@ -37,6 +38,7 @@ class LoadedRun:
     ranges: Mapping[str, RunSums]
     backend: str
     gpu_count: int | None = None
+    path: Path | None = None
 
 
 def facts_of(name: str, runs: Sequence[LoadedRun]) -> SideFacts:

@@ -140,7 +140,7 @@ def _load_run(path: Path, ranges: Sequence[str]) -> LoadedRun:
     if dataset.has("kernel_sums"):
         return _from_baseline(dataset, ranges)
     if dataset.has("kernel_launches") and dataset.arrow("kernel_launches").num_rows:
-        return _from_timeline(dataset, ranges)
+        return _from_timeline(dataset, ranges, path)
     if dataset.has("reported_sums"):
         return LoadedRun(dataset, sum_reported(dataset.arrow("reported_sums")), _no_ranges(ranges), "nsys-stats")
     if dataset.has("kernel_counters"):
@@ -161,7 +161,7 @@ def _from_baseline(dataset: Dataset, ranges: Sequence[str]) -> LoadedRun:
     return LoadedRun(dataset, whole, dict(zip(ranges, parts, strict=True)), backend)
 
 
-def _from_timeline(dataset: Dataset, ranges: Sequence[str]) -> LoadedRun:
+def _from_timeline(dataset: Dataset, ranges: Sequence[str], path: Path) -> LoadedRun:
     launches, backend = _one_backend(dataset)
     sums = sum_launches(launches)
     if dataset.has("kernel_counters"):
@@ -170,7 +170,7 @@ def _from_timeline(dataset: Dataset, ranges: Sequence[str]) -> LoadedRun:
     for name in ranges:
         chosen = launched_within(launches, dataset.arrow("cuda_api_calls"), dataset.arrow("nvtx_ranges"), name)
         parts[name] = sum_launches(launches, chosen)
-    return LoadedRun(dataset, sums, parts, backend, len(launches["device_id"].unique()))
+    return LoadedRun(dataset, sums, parts, backend, len(launches["device_id"].unique()), path)
 
 
 def _one_backend(dataset: Dataset) -> tuple[pa.Table, str]:

@@ -1,4 +1,4 @@
-"""The rule of document 003, as its data prove it: SM throughput minus DRAM throughput.
+"""The rule of the DeepSeek-OCR kernel study, as its data prove it: SM throughput minus DRAM throughput.
 
 In: both throughputs in percent of their peaks. Out: compute_bound beyond `margin` points, memory_bound below minus
 `margin`, else balanced. Latency is not among its words: a kernel that uses neither side is balanced.

@@ -12,7 +12,7 @@ from nsightkit.analysis import paper_model as paper
 from nsightkit.analysis.foreign_results import Timing
 from nsightkit.gpus import GpuSpec, all_gpus
 
-# Source: judgement 13 of docs/method.md: below twice the roofline time, streaming weights looks the same.
+# Source: docs/method.md, "The regime of a step": below twice the roofline time, streaming weights looks the same.
 OVERHEAD_RATIO = 2.0
 
 
