@@ -58,8 +58,8 @@ def metric_value(kernel: ClassifiedKernel, metric: str) -> float | None:
 def summarize_classes(kernels: Sequence[ClassifiedKernel]) -> list[ClassSummary]:
     """Return one line per bound that occurs, in the order of `BOUNDS`, then one over all kernels.
 
-    Means are unweighted over the kernels that have the metric, as the DeepSeek-OCR study has them. Time shares are of the time of
-    all kernels whose duration is known.
+    Means are unweighted over the kernels that have the metric, as the DeepSeek-OCR study has them. Time shares are of
+    the time of all kernels whose duration is known.
     """
     if not kernels:
         return []

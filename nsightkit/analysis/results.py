@@ -151,9 +151,7 @@ class ClassSummary:
     count_share: float
     total_ns: float | None
     time_share: float | None
-    means: dict[
-        str, float | None
-    ]  # canonical metric -> unweighted mean over kernels, as the DeepSeek-OCR kernel study has it
+    means: dict[str, float | None]  # canonical metric -> unweighted mean over kernels
 
 
 @dataclass(frozen=True, slots=True)
