@@ -406,3 +406,9 @@ class TestRealPairs:
         )
         assert result.exit_code == 3
         assert "no kernel launch" in result.stderr
+
+
+def test_a_side_that_cannot_be_read_is_no_regression(tmp_path, pair):
+    result = nsightkit("gate", pair[0], tmp_path / "nowhere", "--fail-on", "total_ns > +3%")
+    assert result.exit_code == 3
+    assert "no such file, folder, pattern or baseline" in result.stderr

@@ -10,7 +10,7 @@ from fake_tools.install import VERSIONS, calls, install
 from nsightkit.capture.shells import command_line
 from nsightkit.capture.workload import find_command, find_workload
 from nsightkit.cli import cli
-from nsightkit.run import Run
+from nsightkit.run import Capture, Run, RunInfo
 
 
 @pytest.fixture
@@ -380,6 +380,26 @@ class TestFaults:
         done = profile("work.py", "--tool", "nsys", "-o", "r", "--no-render")
         assert done.exit_code == 0, done.output
         assert "the overhead is not known" in done.stderr
+
+
+class TestVerdict:
+    @pytest.mark.parametrize(
+        ("overhead", "missing"),
+        [
+            ({"ratio": 1.04}, False),
+            ({"ratio": None, "low": 1.3, "high": 1.9}, False),
+            ({"ratio": None, "low": 0.3, "high": 1.9}, True),
+            ({"ratio": None}, True),
+            ({}, True),
+        ],
+    )
+    def test_reads_what_the_run_measured(self, tmp_path, overhead, missing):
+        run = Run(tmp_path / "r")
+        run.write_info(RunInfo(name="r", captures=(Capture("torch-trace", "torch", overhead=overhead),)))
+        done = CliRunner().invoke(cli, ["verdict", str(run.path), "--format", "json"])
+        assert done.exit_code == 0, done.output
+        (row,) = json.loads(done.stdout)
+        assert any("tracing overhead" in text for text in row["missing"]) == missing
 
 
 class TestGraphs:

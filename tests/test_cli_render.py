@@ -157,7 +157,7 @@ def test_tokens_of_the_run_give_figures_per_token(tmp_path):
     run.info_path.write_text(json.dumps(description | {"tokens": 9}), encoding="utf-8")
     render("run", "--format", "markdown")
     text = (run.report_dir / "report.md").read_text(encoding="utf-8")
-    assert "| kernel time per token | **500 ns** | kernel time over 9 tokens |" in text
+    assert "| kernel time per token | **500 ns** | kernel time of the whole capture over 9 tokens |" in text
 
 
 def test_the_report_does_without_pandas_and_matplotlib(tmp_path):

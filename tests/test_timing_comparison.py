@@ -231,7 +231,8 @@ class TestSweeps:
         from nsightkit.tables import RESULTS
 
         settings = {
-            "kv_cache": True, "shape": {"layers": 2, "heads": 2, "width": 8, "vocabulary": 16}, "batch_size": 2, "prompt_len": 8, "max_new_tokens": 4,
+            "kv_cache": True, "shape": {"layers": 2, "heads": 2, "width": 8, "vocabulary": 16},
+            "batch_size": 2, "prompt_len": 8, "max_new_tokens": 4,
             "dtype": "float32",
         }  # fmt: skip
 

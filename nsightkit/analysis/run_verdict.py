@@ -26,7 +26,7 @@ BOUND_THRESHOLD = 0.5
 # A step this many times its floor is overhead-bound by its timings alone.
 FLOOR_FACTOR = 2.0
 NO_TIMELINE = "a timeline: start and end of every kernel and copy, and its launch call, of one execution"
-NO_OVERHEAD = "tracing overhead: the same run once without the profiler"
+NO_OVERHEAD = "tracing overhead, told from noise: the same run without the profiler, on a quiet machine"
 NO_BOUNDS = "bounds of the kernels in the same scope: counters (ncu), or a torch.profiler trace with shapes"
 
 

@@ -13,34 +13,35 @@ import click
 from nsightkit import __version__
 from nsightkit.errors import NsightkitError
 
-# The order of the pipeline is the order of the help page.
-COMMANDS = (
-    "doctor",
-    "selfcheck",
-    "profile",
-    "deepen",
-    "ingest",
-    "info",
-    "top",
-    "ranges",
-    "timeline",
-    "ranks",
-    "classify",
-    "roofline",
-    "verdict",
-    "advice",
-    "whatif",
-    "render",
-    "export",
-    "compare",
-    "gate",
-    "baseline",
-    "model",
-    "sweep",
-    "study",
-    "gpus",
-    "ceilings",
-)
+# Name and what the help page says of it, in the order of the pipeline. Standing here, the help page need not load
+# every command.
+COMMANDS = {
+    "doctor": "Check tools, driver, GPU and permissions; say how to mend them.",
+    "selfcheck": "Profile a program whose work is known, and compare with the truth.",
+    "profile": "Run a workload under a profiler and report on it.",
+    "deepen": "Add counters of the costliest kernels to a run with a timeline.",
+    "ingest": "Turn captures into a run directory of parquet tables.",
+    "info": "Say what a capture or a run holds.",
+    "top": "Say what takes the time: kernels, ranges, families, calls, ranks.",
+    "ranges": "Say which NVTX range launched the GPU's work.",
+    "timeline": "Say how busy each GPU was, and what it waited for.",
+    "ranks": "Compare the ranks of one job: stragglers and imbalance.",
+    "classify": "Say what bounds each kernel: compute, memory or latency.",
+    "roofline": "Place every kernel or operator under the roofs of its GPU.",
+    "verdict": "Say what bounds a whole run, or why that cannot be decided.",
+    "advice": "List what NVIDIA's own rules advise, the most promising first.",
+    "whatif": "Say what the kernels would take with other peaks.",
+    "render": "Write the report of a run: HTML and Markdown.",
+    "export": "Write a timeline that Perfetto opens.",
+    "compare": "Say what changed between runs, whether it is real, and why.",
+    "gate": "Pass or fail a change in CI.",
+    "baseline": "Save, list, show and remove baselines.",
+    "model": "Say what a language model costs on paper.",
+    "sweep": "Run a workload over a matrix of settings.",
+    "study": "Run a whole study and report on it.",
+    "gpus": "List the GPUs whose data sheets are known, or show one with its sources.",
+    "ceilings": "Measure what this machine reaches: matrix products and memory traffic.",
+}
 
 
 class Boundary(click.Group):
@@ -49,6 +50,11 @@ class Boundary(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the commands in the order of the pipeline."""
         return list(COMMANDS)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return the command `cmd_name` from the module of that name."""

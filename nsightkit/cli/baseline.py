@@ -36,7 +36,7 @@ ACCEPTED_FIELDS = (
 )
 
 
-@click.group("baseline", short_help="Save, list, show and remove baselines.")
+@click.group("baseline")
 def command() -> None:
     """Keep what later runs are compared with, as small parquet and JSON: sums per kernel, counters, no raw capture.
 

@@ -106,7 +106,7 @@ nsightkit classify report.ncu-rep --format json > kernels.json
 """
 
 
-@click.command("classify", help=HELP, short_help="Say what bounds each kernel: compute, memory or latency.")
+@click.command("classify", help=HELP)
 @paths_argument(required=False)
 @click.option(
     "--rule", type=click.Choice(RULE_NAMES), default="auto", show_default=True, help="How to judge; see above."

@@ -8,7 +8,7 @@ from nsightkit.cli.compare_options import allowance_options, baselines_option
 from nsightkit.cli.output import format_option
 
 
-@click.command("compare", short_help="Say what changed between runs, whether it is real, and why.")
+@click.command("compare")
 @click.argument("base")
 @click.argument("heads", nargs=-1, required=True, metavar="HEAD [MORE]...")
 @allowance_options

@@ -15,7 +15,7 @@ from nsightkit.errors import IngestError
 from nsightkit.run import Run, is_run
 
 
-@click.command("deepen", short_help="Add counters of the kernels that take the time to a run with a timeline.")
+@click.command("deepen")
 @click.argument("path", type=click.Path(path_type=Path), metavar="[RUN]", required=False)
 @click.option("--range", "range_name", metavar="NAME",
               help="NVTX range that is asked about. Default: decode where there is one, else all.")  # fmt: skip

@@ -14,7 +14,7 @@ from nsightkit.capture.probes import Facts, read_facts
 _MARKS = {"ok": "ok     ", "hint": "hint   ", "warning": "WARNING", "blocks": "BLOCKS "}
 
 
-@click.command("doctor", short_help="Check tools, driver, GPU and permissions; say how to mend them.")
+@click.command("doctor")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings and all that was probed as JSON.")
 @click.option("--all", "everywhere", is_flag=True, help="Show the commands for every place, not only for this one.")
 def command(as_json: bool, everywhere: bool) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 FORMATS = ("perfetto",)
 
 
-@click.command("export", short_help="Write a timeline that Perfetto opens.")
+@click.command("export")
 @paths_argument(required=False)
 @click.option(
     "--format", "format_", type=click.Choice(FORMATS), default="perfetto", show_default=True, help="What to write."

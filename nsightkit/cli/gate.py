@@ -8,7 +8,7 @@ from nsightkit.cli.compare_options import allowance_options, baselines_option
 from nsightkit.cli.output import format_option
 
 
-@click.command("gate", short_help="Pass or fail a change in CI.")
+@click.command("gate")
 @click.argument("base")
 @click.argument("head")
 @click.option(

@@ -29,6 +29,7 @@ from nsightkit.baseline import Acceptance, accept_regressions, now_utc, read_bas
 from nsightkit.cli.comparing import checked, compare_sides, summary
 from nsightkit.cli.output import Field, Row, emit, note
 from nsightkit.cli.sides import LoadedSide, load_side
+from nsightkit.errors import IngestError
 from nsightkit.report import format as fmt
 from nsightkit.tables import unit_of
 
@@ -69,7 +70,7 @@ def hold_and_print(base: str, head: str, request: GateRequest) -> int:
     """
     conditions = [parse_condition(text) for text in request.texts]
     ranges = sorted({condition.scope_name for condition in conditions if condition.scope == "range"})
-    sides = load_side(base, request.baselines, ranges), load_side(head, request.baselines, ranges)
+    sides = _loaded(base, request, ranges), _loaded(head, request, ranges)
     if request.reason is not None and (not request.reason.strip() or sides[0].baseline is None):
         raise click.UsageError("--accept needs a reason, and a stored baseline as BASE to record it in")
     # Totals of other numbers of tokens may stand beside each other only if none of them is held against the other.
@@ -88,6 +89,14 @@ def hold_and_print(base: str, head: str, request: GateRequest) -> int:
         accepted = _accept(sides[0].baseline, outcomes, request.reason, sides[1].name)
         outcomes = [outcome for outcome in outcomes if outcome not in accepted]
     return exit_code_of(outcomes, request.inconclusive)
+
+
+def _loaded(name: str, request: GateRequest, ranges: Sequence[str]) -> LoadedSide:
+    """Return a side; one that cannot be read is not comparable, since exit code 1 means that it regressed."""
+    try:
+        return load_side(name, request.baselines, ranges)
+    except IngestError as error:
+        raise NotComparableError(str(error), slug=error.slug) from None
 
 
 def _input(

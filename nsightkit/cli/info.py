@@ -20,7 +20,7 @@ FIELDS = (
 )
 
 
-@click.command("info", short_help="Say what a capture or a run holds.")
+@click.command("info")
 @paths_argument(required=False)
 @format_option
 def command(paths: tuple[Path, ...], format_: str) -> None:

@@ -11,7 +11,7 @@ from nsightkit.cli.progress import progress_bar
 from nsightkit.run import Run, is_run
 
 
-@click.command("ingest", short_help="Turn captures into a run directory of parquet tables.")
+@click.command("ingest")
 @paths_argument()
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Run directory. Default: ./reports/<name>-<time>."

@@ -58,7 +58,7 @@ def _size_options(function: Callable[..., None]) -> Callable[..., None]:
     return function
 
 
-@click.command("model", short_help="What a language model costs on paper.")
+@click.command("model")
 @click.argument("name", default=None, required=False, metavar="[MODEL]")
 @_size_options
 @click.option("--gated-mlp/--plain-mlp", default=None, help="Three maps in the feed-forward part, or two.")

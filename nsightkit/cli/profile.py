@@ -48,7 +48,7 @@ class _PassesOn(click.Command):
         return [*super().collect_usage_pieces(ctx), "[-- ARGS...]"]
 
 
-@click.command("profile", cls=_PassesOn, short_help="Run a workload under a profiler and report on it.")
+@click.command("profile", cls=_PassesOn)
 @click.argument("workload", required=False)
 @click.option("--tool", type=click.Choice(TOOLS), default="auto", show_default=True,
               help="nsys: timeline. ncu: hardware counters. torch: torch.profiler, also without a GPU. nsys+ncu: a "

@@ -53,7 +53,7 @@ nsightkit ranges profile.sqlite --as-nsys nvtx_gpu_proj_sum --format csv
 """
 
 
-@click.command("ranges", help=_DOC, short_help="Say which NVTX range launched the GPU's work.")
+@click.command("ranges", help=_DOC)
 @paths_argument(required=False)
 @click.option(
     "--in", "within", metavar="RANGE", help="Only what was launched inside ranges of this name; * and ? stand for text."

@@ -49,7 +49,7 @@ nsightkit ranks runs/all-ranks --show ranges --format csv
 """
 
 
-@click.command("ranks", help=_DOC, short_help="Compare the ranks of one job: stragglers and imbalance.")
+@click.command("ranks", help=_DOC)
 @paths_argument(required=False)
 @click.option("--show", type=click.Choice(VIEWS), default="ranks", show_default=True, help="What to list; see above.")
 @click.option("--limit", type=click.IntRange(min=0), default=30, show_default=True, help="Rows to show; 0 shows all.")

@@ -35,7 +35,7 @@ class _Job:
     failures: list[Failure] = field(default_factory=list)
 
 
-@click.command("render", short_help="Write the report of a run: HTML and Markdown.")
+@click.command("render")
 @paths_argument(required=False)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, file_okay=False),

@@ -71,7 +71,7 @@ nsightkit roofline profile.sqlite --dtype bfloat16
 """
 
 
-@click.command("roofline", help=HELP, short_help="Place every kernel or operator under the roofs of its GPU.")
+@click.command("roofline", help=HELP)
 @paths_argument(required=False)
 @click.option(
     "--level", "level", type=click.Choice(("dram", "l2", "l1", "all")), default="dram", show_default=True,

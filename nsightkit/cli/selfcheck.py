@@ -27,7 +27,7 @@ _MARKS = {True: "pass   ", False: "FAIL   ", None: "unknown"}
 _LARGEST_BYTES = 20_000_000
 
 
-@click.command("selfcheck", short_help="Profile a program whose work is known, and compare with the truth.")
+@click.command("selfcheck")
 @click.option("--gpu", is_flag=True, help="Check nsys and ncu on a GPU. Without it: torch.profiler on the CPU.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Run directory. Default: ./reports/selfcheck-….")
 @click.option("--dry-run", is_flag=True, help="Print the command lines and stop.")

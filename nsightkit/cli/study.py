@@ -24,7 +24,7 @@ from nsightkit.report.studies.parts import StudyInput
 from nsightkit.resources import resource_dir
 
 
-@click.command("study", short_help="Run a whole study and report on it.")
+@click.command("study")
 @click.argument("name", type=click.Choice(tuple(STUDIES)))
 @click.option(
     "--size",

@@ -24,7 +24,7 @@ _SHOWN = (
 )
 
 
-@click.command("sweep", cls=PassesOn, short_help="Run a workload over a matrix of settings.")
+@click.command("sweep", cls=PassesOn)
 @click.argument("workload")
 @click.option(
     "--axis",

@@ -80,7 +80,7 @@ class _Found:
     broken: list[Invariant] = field(default_factory=list)
 
 
-@click.command("timeline", help=_DOC, short_help="Say how busy each GPU was, and what it waited for.")
+@click.command("timeline", help=_DOC)
 @paths_argument(required=False)
 @click.option("--show", type=click.Choice(VIEWS), default="parts", show_default=True, help="What to list; see above.")
 @click.option(

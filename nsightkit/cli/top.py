@@ -119,7 +119,7 @@ nsightkit top runs/today --tokens 16 --format csv > kernels.csv
 """
 
 
-@click.command("top", help=HELP, short_help="Say what takes the time: kernels, ranges, families, calls, ranks.")
+@click.command("top", help=HELP)
 @paths_argument(required=False)
 @click.option(
     "--by", type=ListingType(KINDS), metavar="WHAT", default=None, help="What to list; see above.  [default: kernel]"

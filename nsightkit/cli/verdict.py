@@ -83,8 +83,18 @@ def _verdicts(dataset: Dataset, given: float | None) -> Iterable[tuple[str, RunV
 
 
 def _measured(dataset: Dataset) -> dict[str, float | None]:
-    """Return capture -> traced ÷ untraced wall time as the run measured it; None where that is not known."""
-    return {capture.capture_id: capture.overhead.get("ratio") for capture in dataset.info.captures}
+    """Return capture -> traced ÷ untraced wall time as the run measured it, or at least; None where it is not known."""
+    return {capture.capture_id: _at_least(capture.overhead) for capture in dataset.info.captures}
+
+
+def _at_least(overhead: dict[str, Any]) -> float | None:
+    from nsightkit.analysis.whole_run import MOST_TRACING_OVERHEAD
+
+    ratio, low = overhead.get("ratio"), overhead.get("low")
+    if ratio is None and low is not None and low > MOST_TRACING_OVERHEAD:
+        # Not measurable, but more than is allowed whatever it is.
+        return float(low)
+    return None if ratio is None else float(ratio)
 
 
 def _figures(dataset: Dataset, given: float | None) -> dict[str, RunFigures]:
