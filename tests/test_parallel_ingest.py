@@ -46,7 +46,7 @@ def test_the_run_is_that_of_one_process(captures, tmp_path):
     assert [f.path.name for f in failed] == ["train-rank9.sqlite"]
     assert one.captures == two.captures
     assert [c.rank for c in one.captures] == list(range(COUNT))
-    assert (one.gpu_name, two.gpu_name) == (None, None)
+    assert (one.gpu_name, two.gpu_name) == ("GPU A, GPU B", "GPU A, GPU B")
     tables = [content(run) for run in runs]
     assert len(tables[0]) == COUNT * 5
     assert tables[0].keys() == tables[1].keys()
