@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -219,3 +220,18 @@ def test_the_json_has_what_its_schema_requires(tmp_path):
     assert set(schema["properties"]["kernels"]["required"]) <= set(data["kernels"])
     for finding in data["findings"]:
         assert set(schema["$defs"]["finding"]["required"]) == set(finding)
+
+
+def test_the_overhead_of_tracing_is_told_as_it_was_measured(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = make_run(tmp_path / "run")
+    info = run.read_info()
+    known, noise = ({"ratio": 1.3, "basis": "wall time of the decode steps"}, {"ratio": None, "low": 0.9})
+    for record, words in (
+        (known, "1.30 times as long as without the profiler (wall time of the decode steps)"),
+        (noise, "could not be told from noise"),
+        ({}, "overhead of tracing was not measured"),
+    ):
+        run.write_info(replace(info, captures=tuple(replace(c, overhead=record) for c in info.captures)))
+        assert CliRunner().invoke(cli, ["render", "run"], catch_exceptions=False).exit_code == 0
+        assert words in (tmp_path / "run" / "report" / "report.md").read_text(encoding="utf-8")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nsightkit import __version__
 from nsightkit.cli.inputs import naming_output, new_run, or_newest_run, paths_argument, report_failures
 from nsightkit.cli.progress import progress_bar
 from nsightkit.errors import IngestError
@@ -153,6 +154,7 @@ def _facts(dataset: Dataset, how: AnalysisOptions) -> tuple[RunInfo, AnalysisOpt
     """Return the description of the run, and what the analysis must know of it."""
     info = dataset.info if dataset.info.name else replace(dataset.info, name=dataset.name)
     ratios = [ratio for c in info.captures if (ratio := c.overhead.get("ratio"))]
+    info = replace(info, nsightkit_version=info.nsightkit_version or __version__)
     return info, replace(how, tokens=info.tokens, tracing_ratio=max(ratios, default=None))
 
 

@@ -43,6 +43,10 @@ _SHARES = (
     "Share of time = summed duration of a kernel's launches ÷ that of all kernels. Launches are grouped by full "
     "demangled name, as NVIDIA's kernel summary does. The 95th percentile is over launches."
 )
+_OPERATORS = (
+    "Own time of an operator = its duration less that of the operators it called on the same thread; its share is "
+    "that of the own time of all operators."
+)
 _TWO_RUNS = (
     "nsys and ncu are separate executions, at different clocks. Counters are never divided by times of the timeline; "
     "shares of the timeline and shares of profiled time are different wholes."
@@ -79,6 +83,9 @@ def _formulas(context: Context) -> list[str]:
         )
     if analysis.top_kernels and analysis.kernels:
         said.append(_TWO_RUNS)
+    if analysis.top_operators:
+        said.append(_OPERATORS)
+    said += _overhead(context)
     return said or ["Nothing was computed: the run holds no kernels and no operators."]
 
 
@@ -161,5 +168,21 @@ def _gaps(context: Context) -> list[str]:
         gaps.append("No named ranges: times are not split by phase.")
     if not context.info.tokens:
         gaps.append("The number of tokens is not recorded: there are no figures per token.")
-    gaps.append("The overhead of tracing was not measured, so nothing is said about idle time or launch-bound phases.")
-    return gaps
+    return gaps + _overhead_gaps(context)
+
+
+def _overhead_gaps(context: Context) -> list[str]:
+    records = [capture.overhead for capture in context.info.captures if capture.overhead]
+    if not records:
+        return ["The overhead of tracing was not measured: nothing is said about idle time or launch-bound phases."]
+    return ["The overhead of tracing could not be told from noise."] if not any(r.get("ratio") for r in records) else []
+
+
+def _overhead(context: Context) -> list[str]:
+    """Return in words how much longer the work took under the profiler, for each capture that says so."""
+    return [
+        f"{capture.capture_id}: {fmt.plain(ratio)} times as long as without the profiler"
+        f" ({capture.overhead.get('basis') or 'wall time'})."
+        for capture in context.info.captures
+        if (ratio := capture.overhead.get("ratio"))
+    ]
