@@ -142,6 +142,13 @@ def test_with_a_timeline_a_kernel_weighs_what_it_weighs_there():
     assert finding.stake_ns == pytest.approx(75)
 
 
+def test_a_roof_says_nothing_of_a_kernel_that_another_rule_judged():
+    one = next(k for k in classified(6) if k.point is not None and k.verdict.rule == "roofline")
+    other = replace(one, verdict=replace(one.verdict, rule="ncu", tier="throughput", bound="COMPUTE"))
+    assert by_rule(find(FindingInputs(kernels=(one,))).found, "kernel_limits")
+    assert by_rule(find(FindingInputs(kernels=(other,))).found, "kernel_limits") == []
+
+
 def test_flagged_points_give_no_stake_and_local_estimates_none_either():
     (one,) = classified(1)
     flagged = replace(one, point=replace(one.point, flags=("1.2 times the roof",)))

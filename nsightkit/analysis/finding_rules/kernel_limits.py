@@ -96,7 +96,9 @@ def _finding(inputs: FindingInputs, place: int, weight: _Weight) -> Finding | No
 def _saving(inputs: FindingInputs, place: int) -> tuple[float | None, str, list[Number]]:
     kernel = inputs.kernels[place]
     point = kernel.point
-    if point is not None and not point.flags and kernel.verdict.bound != "UNKNOWN" and 0 < point.efficiency <= 1:
+    # A kernel that another rule judged is held back by something that its roof does not show.
+    judged = kernel.verdict.rule == "roofline" and kernel.verdict.bound != "UNKNOWN"
+    if judged and point is not None and not point.flags and 0 < point.efficiency <= 1:
         return 1 - point.efficiency, "its distance to the roof", [Number("of its roof", point.efficiency, "1")]
     best = next(
         (a for a in inputs.advice.get(place, ()) if a.speedup_kind == "GLOBAL" and a.estimated_speedup_pct), None
