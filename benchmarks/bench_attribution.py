@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from nsightkit.analysis.nvtx_projection import attribute
-from nsightkit.analysis.operations import by_capture
-from nsightkit.analysis.range_forest import build_forest
-from nsightkit.analysis.range_summary import summarize_ranges
+from nsightkit.analysis.ranges.nvtx_projection import attribute
+from nsightkit.analysis.ranges.range_forest import build_forest
+from nsightkit.analysis.ranges.range_summary import summarize_ranges
+from nsightkit.analysis.work.operations import by_capture
 from paired import measure, report
 
 ROUNDS = 5

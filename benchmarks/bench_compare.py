@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 
 from nsightkit import parquet
-from nsightkit.analysis.comparison import compare_runs
+from nsightkit.analysis.compare.comparison import compare_runs
 from nsightkit.cli.sides import load_side
 from nsightkit.run import Run
 from nsightkit.tables import KERNEL_LAUNCHES

@@ -3,9 +3,9 @@
 In: the rule files of `nsightkit.analysis`. Out: Markdown, by `kernel_names_page()`; docs/generate.py writes it.
 """
 
-from nsightkit.analysis.kernel_name_details import CPP_TYPES, NAME_MARKS
-from nsightkit.analysis.kernel_name_rules import LibraryRule, OperationRule, rule_book
 from nsightkit.analysis.kernel_names import DTYPES, NORMALIZER_VERSION, describe_kernel
+from nsightkit.analysis.kernel_names.details import CPP_TYPES, NAME_MARKS
+from nsightkit.analysis.kernel_names.rules import LibraryRule, OperationRule, rule_book
 
 NOTICE = "<!-- Made by docs/generate.py (make docs). Change the rules, not this page. -->\n"
 _LONGEST_EXAMPLE = 140

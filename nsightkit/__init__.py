@@ -15,7 +15,7 @@ _PUBLIC = {
     "ingest_sources": "nsightkit.ingest",
     "find_sources": "nsightkit.ingest",
     "analyze_tables": "nsightkit.analysis",
-    "classify_kernels": "nsightkit.analysis.classification",
+    "classify_kernels": "nsightkit.analysis.roofs.classification",
     "roofline_points": "nsightkit.rooflines",
     "describe_kernel": "nsightkit.analysis.kernel_names",
     "render_report": "nsightkit.report",

@@ -13,7 +13,7 @@ from nsightkit.ingest.dataset import Dataset, open_dataset
 
 if TYPE_CHECKING:
     from nsightkit.analysis.results import RooflineRow
-    from nsightkit.analysis.roofline_rows import RooflineChoice
+    from nsightkit.analysis.roofs.roofline_rows import RooflineChoice
 
 WANTED = ("kernel_counters", "cpu_operators", "kernel_launches", "gpus", "nvtx_ranges", "cuda_api_calls")
 
@@ -40,7 +40,7 @@ def roofline_points(path: str | Path, choice: RooflineChoice | None = None) -> l
 
 def rows_of(dataset: Dataset, choice: RooflineChoice | None = None) -> list[RooflineRow]:
     """Return the same of captures that are open already; their tables are those of `WANTED`."""
-    from nsightkit.analysis.roofline_rows import roofline_rows
+    from nsightkit.analysis.roofs.roofline_rows import roofline_rows
 
     # Ranges and calls may be many: they are read only where they are of use.
     needed = WANTED if choice is not None and (choice.dtype or choice.by_range) else WANTED[:4]

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 
 from builders.timeline import PLANTED, Host
-from nsightkit.analysis.accounting import broken, check_attribution, check_paths, check_shares, check_timeline
-from nsightkit.analysis.nvtx_projection import attribute
-from nsightkit.analysis.operations import by_capture
-from nsightkit.analysis.range_summary import summarize_ranges
-from nsightkit.analysis.timeline import device_timelines, timeline_inputs
+from nsightkit.analysis.ranges.nvtx_projection import attribute
+from nsightkit.analysis.ranges.range_summary import summarize_ranges
+from nsightkit.analysis.timeline.accounting import broken, check_attribution, check_paths, check_shares, check_timeline
+from nsightkit.analysis.timeline.timeline import device_timelines, timeline_inputs
+from nsightkit.analysis.work.operations import by_capture
 
 
 def decoding() -> Host:

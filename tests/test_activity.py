@@ -4,11 +4,11 @@ import pyarrow as pa
 import pytest
 
 from builders.analysis import make_run
-from nsightkit.analysis.activity import BINS, MOST_POINTS, read_activity
-from nsightkit.analysis.nvtx_projection import attribute
-from nsightkit.analysis.operations import CaptureTables, empty_table
-from nsightkit.analysis.phases import OUTSIDE, read_phases
+from nsightkit.analysis.ranges.nvtx_projection import attribute
+from nsightkit.analysis.ranges.phases import OUTSIDE, read_phases
 from nsightkit.analysis.story import tell
+from nsightkit.analysis.timeline.activity import BINS, MOST_POINTS, read_activity
+from nsightkit.analysis.work.operations import CaptureTables, empty_table
 from nsightkit.parquet import conform
 from nsightkit.tables import CUDA_API_CALLS, KERNEL_LAUNCHES, MEMORY_OPERATIONS, NVTX_RANGES
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nsightkit.analysis.autograd_ranges import launches_with_operators, operators_of
-from nsightkit.analysis.roofline_rows import RooflineChoice, roofline_rows
+from nsightkit.analysis.ranges.autograd_ranges import launches_with_operators, operators_of
+from nsightkit.analysis.roofs.roofline_rows import RooflineChoice, roofline_rows
 
 ADDMM = "aten::addmm, seq = 5, op_id = 12, sizes = [[17], [33, 20], [20, 17], [], []], input_op_ids = [[1,0], [2,0]]"
 

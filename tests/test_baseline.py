@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from nsightkit.analysis.run_sums import stored_tables, sum_launches
+from nsightkit.analysis.compare.run_sums import stored_tables, sum_launches
 from nsightkit.baseline import (
     Acceptance,
     Baseline,

@@ -9,7 +9,7 @@ import time
 import pytest
 from click.testing import CliRunner
 
-from nsightkit.analysis.counter_plan import known_capabilities, roofline_metrics
+from nsightkit.analysis.counters.counter_plan import known_capabilities, roofline_metrics
 from nsightkit.cli import cli
 from nsightkit.ingest import open_dataset
 from nsightkit.metrics import resolve
@@ -103,7 +103,7 @@ class TestMetrics:
         assert [name for name in wanted if name not in known] == []
 
     def test_sets_and_sections_that_are_named_exist(self, here):
-        from nsightkit.analysis.counter_plan import SECTIONS
+        from nsightkit.analysis.counters.counter_plan import SECTIONS
 
         listed = subprocess.run(["ncu", "--list-sections"], capture_output=True, text=True, check=True).stdout
         assert all(re.search(rf"^{section}\b", listed, re.MULTILINE) for section in SECTIONS)

@@ -1,8 +1,8 @@
 """Three ceilings side by side, and which one is drawn."""
 
-from nsightkit.analysis.ceiling_table import ceiling_rows
-from nsightkit.analysis.measured import roofs_from
-from nsightkit.analysis.peaks import Gpu
+from nsightkit.analysis.roofs.ceiling_table import ceiling_rows
+from nsightkit.analysis.roofs.measured import roofs_from
+from nsightkit.analysis.roofs.peaks import Gpu
 
 H100 = Gpu("NVIDIA H100 80GB HBM3", "9.0", 132)
 

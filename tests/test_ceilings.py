@@ -5,7 +5,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from nsightkit.analysis.measured import roofs_from
+from nsightkit.analysis.roofs.measured import roofs_from
 from nsightkit.capture.ceilings import Ceilings, CeilingsRequest, measure_ceilings, read_ceilings, write_ceilings
 from nsightkit.cli import cli
 from nsightkit.errors import CaptureError, IngestError

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nsightkit.analysis.classification import classify_kernels
-from nsightkit.analysis.peaks import DTYPES
 from nsightkit.analysis.results import BOUNDS
-from nsightkit.analysis.rules import RULES
+from nsightkit.analysis.roofs.classification import classify_kernels
+from nsightkit.analysis.roofs.peaks import DTYPES
+from nsightkit.analysis.roofs.rules import RULES
 from nsightkit.errors import AnalysisError
 
 COUNTED = {dtype.work: 0.0 for dtype in DTYPES}

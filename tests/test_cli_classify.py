@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from builders.ncu import PrintedLaunch, details_csv
-from nsightkit.analysis.rules import RULES
+from nsightkit.analysis.roofs.rules import RULES
 from nsightkit.cli import classify, cli
 from nsightkit.ingest.reader import CaptureData
 
@@ -260,7 +260,7 @@ NVIDIA_BOUNDS = {"Small Grid": "LATENCY", "Latency Issue": "LATENCY", "Balanced 
 
 @pytest.mark.shared
 def test_rule_ncu_equals_nvidias_own_verdict_wherever_a_report_has_one(shared_data):
-    from nsightkit.analysis.classification import classify_kernels
+    from nsightkit.analysis.roofs.classification import classify_kernels
     from nsightkit.ingest import open_dataset
 
     compared = 0

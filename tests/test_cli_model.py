@@ -5,8 +5,8 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from nsightkit.analysis import paper_model as paper
-from nsightkit.analysis.model_shapes import shape_of_name
+from nsightkit.analysis.work import paper_model as paper
+from nsightkit.analysis.work.model_shapes import shape_of_name
 from nsightkit.cli import cli
 
 

@@ -12,7 +12,7 @@ import nsightkit
 from builders import counters as build
 from builders import torch as traces
 from nsightkit.analysis.kernel_names import describe_kernel
-from nsightkit.analysis.roofline_rows import RooflineChoice, by_family, roofline_rows
+from nsightkit.analysis.roofs.roofline_rows import RooflineChoice, by_family, roofline_rows
 from nsightkit.capture.ceilings import Ceilings, write_ceilings
 from nsightkit.cli import cli
 from nsightkit.errors import AnalysisError
@@ -176,7 +176,7 @@ def test_counters_come_first_and_levels_are_rows():
 
 
 def test_ceilings_of_a_cpu_are_no_roof_for_a_gpu(tmp_path):
-    from nsightkit.analysis.measured import roofs_from
+    from nsightkit.analysis.roofs.measured import roofs_from
 
     choice = RooflineChoice(roofs=roofs_from({"tensor_bf16": 1e12}, 1e10, "measured here", "cpu"))
     (row,) = nsightkit.roofline_points(trace_path(tmp_path), choice)

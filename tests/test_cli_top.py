@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from builders.nsys import BUSY, Call, Capture, Graph, Kernel, Range, write_sqlite
-from nsightkit.analysis import work_groups
 from nsightkit.analysis.results import KernelSummary
+from nsightkit.analysis.work import work_groups
 from nsightkit.cli import cli, work_listing
 
 

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from nsightkit.analysis.comparability import (
+from nsightkit.analysis.compare.comparability import (
     COUNTED,
     MUST_AGREE,
     TIMELINE,

@@ -5,10 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nsightkit import parquet
-from nsightkit.analysis.comparison import OTHER_GEOMETRY, ComparedSide, CompareOptions, compare_runs
-from nsightkit.analysis.diagnosis import contributions_of, diagnose, main_part
-from nsightkit.analysis.noise import NoiseOptions
-from nsightkit.analysis.run_sums import (
+from nsightkit.analysis.compare.comparison import OTHER_GEOMETRY, ComparedSide, CompareOptions, compare_runs
+from nsightkit.analysis.compare.diagnosis import contributions_of, diagnose, main_part
+from nsightkit.analysis.compare.noise import NoiseOptions
+from nsightkit.analysis.compare.run_sums import (
     from_stored,
     launched_within,
     stored_tables,

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nsightkit.analysis.classification import classify_kernels
 from nsightkit.analysis.distributions import HISTOGRAM_METRICS, make_histograms, metric_value, summarize_classes
+from nsightkit.analysis.roofs.classification import classify_kernels
 
 
 def kernels(*values, rule="sol-gap"):

@@ -9,8 +9,8 @@ from click.testing import CliRunner
 
 from builders.nsys import Call, Capture, Graph, Range, write_sqlite
 from builders.timeline import Host, tables_of, write_run
-from nsightkit.analysis.nvtx_projection import attribute
-from nsightkit.analysis.operations import by_capture
+from nsightkit.analysis.ranges.nvtx_projection import attribute
+from nsightkit.analysis.work.operations import by_capture
 from nsightkit.cli import cli
 from nsightkit.errors import ReportError
 from nsightkit.report.perfetto import TraceInputs, trace_events, write_trace

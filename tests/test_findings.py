@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from builders.analysis import classified, make_top
 from nsightkit.analysis import findings
-from nsightkit.analysis.activity import Activity, Chains
 from nsightkit.analysis.advice import KernelAdvice
 from nsightkit.analysis.findings import FindingInputs, find
-from nsightkit.analysis.repetitions import Repetition
+from nsightkit.analysis.ranges.repetitions import Repetition
 from nsightkit.analysis.results import KernelSummary
-from nsightkit.analysis.whole_run import COSTS, RunFigures
+from nsightkit.analysis.timeline.activity import Activity, Chains
+from nsightkit.analysis.timeline.whole_run import COSTS, RunFigures
 
 
 def kernel(name, family, total, launches=10, library="PyTorch ATen"):

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from nsightkit.analysis.foreign_results import Counted, Quality, Results, Timing, parse_results
-from nsightkit.analysis.model_shapes import shape_of_name
 from nsightkit.analysis.unfairness import RULES, find_flags, without_first
+from nsightkit.analysis.work.model_shapes import shape_of_name
 from nsightkit.errors import IngestError
 from nsightkit.ingest.foreign_results import load_results
 
@@ -77,7 +77,7 @@ class TestRules:
     @pytest.mark.parametrize(("share", "flagged"), [(0.005, True), (0.6, True), (0.99, False), (1.3, False)])
     @pytest.mark.parametrize("phase", ["prefill", "decode"])
     def test_missing_flop(self, phase, share, flagged):
-        from nsightkit.analysis import paper_model as paper
+        from nsightkit.analysis.work import paper_model as paper
 
         model = shape_of_name("gpt2-medium")
         cost = {"prefill": paper.prefill_cost, "decode": paper.decode_cost}[phase]

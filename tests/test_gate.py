@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from nsightkit.analysis.comparison import ComparedSide, compare_runs
-from nsightkit.analysis.gate import (
+from nsightkit.analysis.compare.comparison import ComparedSide, compare_runs
+from nsightkit.analysis.compare.gate import (
     BOUND,
     DIFFERENCE,
     RELATIVE,
@@ -14,7 +14,7 @@ from nsightkit.analysis.gate import (
     exit_code_of,
     parse_condition,
 )
-from nsightkit.analysis.noise import NoiseOptions
+from nsightkit.analysis.compare.noise import NoiseOptions
 from tests.builders.pairs import PROGRAM, Noise, changed, process_run
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nsightkit.analysis.intervals import depth_profile, union
+from nsightkit.analysis.timeline.intervals import depth_profile, union
 
 SPANS = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 12)), max_size=14)
 

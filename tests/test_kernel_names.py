@@ -13,8 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nsightkit.analysis.kernel_name_form import normal_form, qualified_head, spell
-from nsightkit.analysis.kernel_name_rules import find_operation, head_phrases, rule_book
 from nsightkit.analysis.kernel_names import (
     DTYPES,
     FAMILIES,
@@ -24,6 +22,8 @@ from nsightkit.analysis.kernel_names import (
     describe_kernel,
     match_kernels,
 )
+from nsightkit.analysis.kernel_names.form import normal_form, qualified_head, spell
+from nsightkit.analysis.kernel_names.rules import find_operation, head_phrases, rule_book
 
 PROJECT = Path(__file__).resolve().parent.parent
 

@@ -6,8 +6,8 @@ import pytest
 from click.testing import CliRunner
 
 from builders.nsys import Call, Capture, Kernel, Range, write_sqlite
-from nsightkit.analysis.kernel_places import kernel_places
-from nsightkit.analysis.operations import by_capture
+from nsightkit.analysis.compare.kernel_places import kernel_places
+from nsightkit.analysis.work.operations import by_capture
 from nsightkit.cli import cli
 from nsightkit.cli.attributed import WANTED
 from nsightkit.ingest.dataset import open_dataset

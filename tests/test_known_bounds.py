@@ -3,7 +3,7 @@
 import pytest
 
 from builders import counters as build
-from nsightkit.analysis.classification import classify_kernels
+from nsightkit.analysis.roofs.classification import classify_kernels
 from nsightkit.gpus import gpu_of_key
 from nsightkit.ingest.dataset import open_dataset
 

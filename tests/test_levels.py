@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import counters as build
-from nsightkit.analysis.classification import classify_kernels
-from nsightkit.analysis.levels import PRECISIONS, level_named, other_levels, points_at
-from nsightkit.analysis.peaks import DRAM, L1, L2, LEVELS, Gpu, first_level
-from nsightkit.analysis.units import limiting_unit
+from nsightkit.analysis.roofs.classification import classify_kernels
+from nsightkit.analysis.roofs.levels import PRECISIONS, level_named, other_levels, points_at
+from nsightkit.analysis.roofs.peaks import DRAM, L1, L2, LEVELS, Gpu, first_level
+from nsightkit.analysis.roofs.units import limiting_unit
 from nsightkit.ingest.dataset import open_dataset
 
 A100 = Gpu("NVIDIA A100-SXM4-80GB", "8.0", 108)

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nsightkit.analysis.matching import KernelFacts, Side, match_kernels
+from nsightkit.analysis.compare.matching import KernelFacts, Side, match_kernels
 from tests.builders.matching_score import score_matching, side_of
 from tests.builders.pairs import Step, changed, match_case
 

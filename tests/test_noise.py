@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nsightkit.analysis.noise import (
+from nsightkit.analysis.compare.noise import (
     MIN_RUNS,
     Estimate,
     NoiseOptions,

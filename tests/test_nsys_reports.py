@@ -5,14 +5,14 @@ import csv
 import pytest
 
 from builders.timeline import Host, tables_of
-from nsightkit.analysis.nsys_reports import (
+from nsightkit.analysis.ranges.nsys_reports import (
     cuda_kern_exec_sum,
     nsys_view,
     nvtx_gpu_proj_sum,
     nvtx_kern_sum,
     plain_call_name,
 )
-from nsightkit.analysis.operations import by_capture
+from nsightkit.analysis.work.operations import by_capture
 
 WITH_RANGES = (
     "a100-resnet50", "gh200-jacobi", "rtx3090x2-ddp-nccl", "rtx4060ti-llama3-demo", "t4-power-iteration-nvtx",

@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builders.timeline import Host, tables_of
-from nsightkit.analysis.accounting import broken, check_attribution, check_shares
-from nsightkit.analysis.launch_join import join_launches
-from nsightkit.analysis.nvtx_projection import attribute
-from nsightkit.analysis.operations import by_capture
-from nsightkit.analysis.range_names import normal_name
-from nsightkit.analysis.range_summary import RangeOptions, summarize_ranges
-from nsightkit.analysis.timeline_parts import range_path
+from nsightkit.analysis.ranges.launch_join import join_launches
+from nsightkit.analysis.ranges.nvtx_projection import attribute
+from nsightkit.analysis.ranges.range_names import normal_name
+from nsightkit.analysis.ranges.range_summary import RangeOptions, summarize_ranges
+from nsightkit.analysis.timeline.accounting import broken, check_attribution, check_shares
+from nsightkit.analysis.timeline.timeline_parts import range_path
+from nsightkit.analysis.work.operations import by_capture
 from nsightkit.errors import AnalysisError
 
 MIB = 1 << 24

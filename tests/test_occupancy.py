@@ -6,7 +6,7 @@ import pytest
 
 from builders.analysis import make_kernel
 from nsightkit.analysis.advice import advice_by_kernel
-from nsightkit.analysis.occupancy import occupancy_limiter
+from nsightkit.analysis.roofs.occupancy import occupancy_limiter
 
 
 def kernel(block, stated, **counters):

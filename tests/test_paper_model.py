@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nsightkit.analysis import paper_model as paper
-from nsightkit.analysis.model_shapes import ModelShape, known_shapes, shape_of_name
+from nsightkit.analysis.work import paper_model as paper
+from nsightkit.analysis.work.model_shapes import ModelShape, known_shapes, shape_of_name
 from nsightkit.errors import AnalysisError
 from nsightkit.gpus import gpu_of_key
 from nsightkit.resources import resource_dir

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nsightkit.analysis.phase_use import PhaseWork, phase_use, work_of_rows
 from nsightkit.analysis.results import RooflineRow
+from nsightkit.analysis.work.phase_use import PhaseWork, phase_use, work_of_rows
 
 
 def test_paper_and_counters_stand_side_by_side():

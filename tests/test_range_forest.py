@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from nsightkit.analysis.range_forest import build_forest
+from nsightkit.analysis.ranges.range_forest import build_forest
 from nsightkit.errors import AnalysisError
 
 FORESTS = 400

@@ -5,9 +5,9 @@ import random
 import pytest
 
 from builders.timeline import Host, table_of
-from nsightkit.analysis.nvtx_projection import attribute
-from nsightkit.analysis.operations import by_capture
-from nsightkit.analysis.range_scope import rows_inside, tables_inside
+from nsightkit.analysis.ranges.nvtx_projection import attribute
+from nsightkit.analysis.ranges.range_scope import rows_inside, tables_inside
+from nsightkit.analysis.work.operations import by_capture
 
 
 def captured(host):

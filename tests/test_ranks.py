@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from builders.nsys import Call, Capture, Kernel, Range, write_sqlite
-from nsightkit.analysis.operations import by_capture
-from nsightkit.analysis.ranks import compare_ranks
+from nsightkit.analysis.timeline.ranks import compare_ranks
+from nsightkit.analysis.work.operations import by_capture
 from nsightkit.cli import cli
 from nsightkit.cli.attributed import WANTED
 from nsightkit.ingest.dataset import open_dataset

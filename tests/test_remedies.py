@@ -2,8 +2,8 @@
 
 import pytest
 
-from nsightkit.analysis.peaks import DTYPES
-from nsightkit.analysis.remedies import remedy
+from nsightkit.analysis.roofs.peaks import DTYPES
+from nsightkit.analysis.roofs.remedies import remedy
 
 EVERYTHING = ("sm_throughput_pct", "memory_throughput_pct", "dram_bytes", *(dtype.work for dtype in DTYPES))
 

@@ -6,10 +6,10 @@ import pytest
 from click.testing import CliRunner
 
 from builders.pairs import PROGRAM, Noise, Step, changed, counter_row, launches, write_run, write_side
-from nsightkit.analysis.comparison import ComparedSide, compare_runs
-from nsightkit.analysis.moved_points import moved_points
-from nsightkit.analysis.peaks import Gpu
-from nsightkit.analysis.run_sums import sum_launches
+from nsightkit.analysis.compare.comparison import ComparedSide, compare_runs
+from nsightkit.analysis.compare.moved_points import moved_points
+from nsightkit.analysis.compare.run_sums import sum_launches
+from nsightkit.analysis.roofs.peaks import Gpu
 from nsightkit.cli import cli
 from nsightkit.report.comparison.charts import Spot, is_cut, scatter, waterfall
 from nsightkit.report.comparison.charts import Step as Bar
@@ -95,8 +95,8 @@ class TestMoves:
         return folders
 
     def test_a_point_moves_with_its_bytes(self):
-        from nsightkit.analysis.comparability import COUNTED
-        from nsightkit.analysis.run_sums import KernelSum, RunSums
+        from nsightkit.analysis.compare.comparability import COUNTED
+        from nsightkit.analysis.compare.run_sums import KernelSum, RunSums
 
         def side(name, moved):
             counters = {**COUNTERS, "dram_bytes": moved}

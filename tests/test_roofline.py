@@ -6,8 +6,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from nsightkit.analysis.peaks import DTYPES, Gpu
-from nsightkit.analysis.roofline import place_kernel
+from nsightkit.analysis.roofs.peaks import DTYPES, Gpu
+from nsightkit.analysis.roofs.roofline import place_kernel
 
 HOPPER = Gpu("NVIDIA H100 80GB HBM3", "9.0", 132)
 RTX_5090 = Gpu("NVIDIA GeForce RTX 5090", "12.0", 170)

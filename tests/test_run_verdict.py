@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nsightkit.analysis.results import RooflineRow
-from nsightkit.analysis.run_verdict import (
+from nsightkit.analysis.timeline.run_verdict import (
     NO_BOUNDS,
     NO_OVERHEAD,
     NO_TIMELINE,
@@ -16,7 +16,7 @@ from nsightkit.analysis.run_verdict import (
     judge_run,
     share_of,
 )
-from nsightkit.analysis.whole_run import COSTS, RunFigures
+from nsightkit.analysis.timeline.whole_run import COSTS, RunFigures
 from nsightkit.errors import AnalysisError
 
 

@@ -8,11 +8,11 @@ import tomllib
 import pytest
 from click.testing import CliRunner
 
-from nsightkit.analysis import paper_model as paper
 from nsightkit.analysis.foreign_results import Quality, Results, Timing, Users
-from nsightkit.analysis.model_shapes import ModelShape, shape_of_name
 from nsightkit.analysis.studies import decode, variants
 from nsightkit.analysis.studies.operators import phase_profiles
+from nsightkit.analysis.work import paper_model as paper
+from nsightkit.analysis.work.model_shapes import ModelShape, shape_of_name
 from nsightkit.capture.workload import bundled_workloads
 from nsightkit.cli import cli
 from nsightkit.cli.study import declared_study, sweep_of

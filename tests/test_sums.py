@@ -7,7 +7,6 @@ import pyarrow as pa
 import pytest
 
 from nsightkit import parquet
-from nsightkit.analysis.operator_summary import summarize_operators
 from nsightkit.analysis.results import SumRow
 from nsightkit.analysis.sums import (
     summarize_api,
@@ -16,6 +15,7 @@ from nsightkit.analysis.sums import (
     summarize_ranges,
     sums_from_report,
 )
+from nsightkit.analysis.work.operator_summary import summarize_operators
 from nsightkit.ingest import open_dataset
 from nsightkit.tables import TABLES
 

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nsightkit.analysis.counter_join import join_counters, profiled_launches
-from nsightkit.analysis.operations import CaptureTables
-from nsightkit.analysis.targets import (
+from nsightkit.analysis.counters.counter_join import join_counters, profiled_launches
+from nsightkit.analysis.counters.targets import (
     Cost,
     Wish,
     estimate,
@@ -19,6 +18,7 @@ from nsightkit.analysis.targets import (
     plan_targets,
     split_modes,
 )
+from nsightkit.analysis.work.operations import CaptureTables
 from nsightkit.errors import AnalysisError
 
 
@@ -53,7 +53,7 @@ def timeline(launches, ranges):
         "process_id": pa.array([1] * size, pa.int64()), "thread_id": pa.array([1] * size, pa.int64()),
         "domain": pa.nulls(size, pa.string()), "end_thread_id": pa.nulls(size, pa.int64()),
     })  # fmt: skip
-    from nsightkit.analysis.operations import empty_table
+    from nsightkit.analysis.work.operations import empty_table
     from nsightkit.tables import MEMORY_OPERATIONS
 
     return CaptureTables("c", kernels, calls, empty_table(MEMORY_OPERATIONS), spans)

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 from builders.timeline import LAUNCH_LATENCY, PLANTED, Host, tables_of
-from nsightkit.analysis.accounting import broken, check_timeline
-from nsightkit.analysis.copy_rates import copy_rates
-from nsightkit.analysis.gaps import CAUSES
-from nsightkit.analysis.nvtx_projection import attribute
-from nsightkit.analysis.operations import by_capture
-from nsightkit.analysis.repetitions import repetitions
-from nsightkit.analysis.timeline import device_timelines, timeline_inputs
-from nsightkit.analysis.timeline_parts import longest_gaps, range_windows, time_parts
-from nsightkit.analysis.whole_run import COSTS, graph_figures, run_figures
+from nsightkit.analysis.ranges.nvtx_projection import attribute
+from nsightkit.analysis.ranges.repetitions import repetitions
+from nsightkit.analysis.timeline.accounting import broken, check_timeline
+from nsightkit.analysis.timeline.copy_rates import copy_rates
+from nsightkit.analysis.timeline.gaps import CAUSES
+from nsightkit.analysis.timeline.timeline import device_timelines, timeline_inputs
+from nsightkit.analysis.timeline.timeline_parts import longest_gaps, range_windows, time_parts
+from nsightkit.analysis.timeline.whole_run import COSTS, graph_figures, run_figures
+from nsightkit.analysis.work.operations import by_capture
 
 SEEDS = 40
 NCCL = "ncclDevKernel_AllReduce_Sum_f32_RING_LL(ncclDevKernelArgsStorage<4096>)"

@@ -7,11 +7,11 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nsightkit.analysis.comparability import ALLOWED, DIFFERS, REFUSED, refusals
-from nsightkit.analysis.comparison import CompareOptions
+from nsightkit.analysis.compare.comparability import ALLOWED, DIFFERS, REFUSED, refusals
+from nsightkit.analysis.compare.comparison import CompareOptions
+from nsightkit.analysis.compare.noise import NoiseOptions
+from nsightkit.analysis.compare.timing_comparison import TimedSide, compare_timings
 from nsightkit.analysis.foreign_results import Results, Timing
-from nsightkit.analysis.noise import NoiseOptions
-from nsightkit.analysis.timing_comparison import TimedSide, compare_timings
 from nsightkit.cli import cli
 
 

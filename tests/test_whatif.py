@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nsightkit.analysis.operations import Calls, Operations
-from nsightkit.analysis.replay import replay
 from nsightkit.analysis.results import RooflinePoint, RooflineRow
+from nsightkit.analysis.timeline.replay import replay
 from nsightkit.analysis.whatif import NOT_VALIDATED, change_of_settings, change_to_gpu, project
+from nsightkit.analysis.work.operations import Calls, Operations
 from nsightkit.errors import AnalysisError
 from nsightkit.gpus import gpu_of_key
 

@@ -3,9 +3,9 @@
 import pytest
 
 from builders.timeline import Host
-from nsightkit.analysis.nvtx_projection import attribute
-from nsightkit.analysis.operations import by_capture
-from nsightkit.analysis.work_groups import KEYS, MEMORY_FAMILY, NO_RANGE, work_by
+from nsightkit.analysis.ranges.nvtx_projection import attribute
+from nsightkit.analysis.work.operations import by_capture
+from nsightkit.analysis.work.work_groups import KEYS, MEMORY_FAMILY, NO_RANGE, work_by
 from nsightkit.errors import AnalysisError
 
 GEMM, NORM = "ampere_sgemm_128x64_nn", "void layer_norm_kernel<float>(float*)"

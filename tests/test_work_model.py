@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import torch as traces
-from nsightkit.analysis.analytic import NO_ROOFS, Roofs, analytic_rows, roofs_of
-from nsightkit.analysis.formulas import FORMULAS, WRAPPERS, OperatorCall, work_of
-from nsightkit.analysis.formulas.attention import pairs_under_mask
-from nsightkit.analysis.formulas.call import KernelShape, Tensor, call_of
-from nsightkit.analysis.formulas.reduction import kept_elements
-from nsightkit.analysis.peaks import Gpu, Peak
-from nsightkit.analysis.work_model import NO_FORMULA, NO_OPERATOR, TIMELINE_ONLY, call_records, time_with_work
+from nsightkit.analysis.roofs.peaks import Gpu, Peak
+from nsightkit.analysis.work.analytic import NO_ROOFS, Roofs, analytic_rows, roofs_of
+from nsightkit.analysis.work.formulas import FORMULAS, WRAPPERS, OperatorCall, work_of
+from nsightkit.analysis.work.formulas.attention import pairs_under_mask
+from nsightkit.analysis.work.formulas.call import KernelShape, Tensor, call_of
+from nsightkit.analysis.work.formulas.reduction import kept_elements
+from nsightkit.analysis.work.work_model import NO_FORMULA, NO_OPERATOR, TIMELINE_ONLY, call_records, time_with_work
 from nsightkit.ingest.dataset import open_dataset
 
 B200 = Gpu("NVIDIA B200", "10.0", 148)
@@ -379,7 +379,7 @@ def test_a_timeline_without_operators_says_what_it_lacks():
 
 
 def record_of(work_call, time_ns):
-    from nsightkit.analysis.work_model import CallRecord
+    from nsightkit.analysis.work.work_model import CallRecord
 
     return CallRecord(work_call.name, "shapes", time_ns, 0, 0, 1, 1, work_of(work_call), "k", 1)
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 from nsightkit.analysis.results import ClassifiedKernel, KernelSummary
 
 if TYPE_CHECKING:
-    from nsightkit.analysis.activity import Activity
     from nsightkit.analysis.advice import KernelAdvice
-    from nsightkit.analysis.repetitions import Repetition
-    from nsightkit.analysis.whole_run import RunFigures
+    from nsightkit.analysis.ranges.repetitions import Repetition
+    from nsightkit.analysis.timeline.activity import Activity
+    from nsightkit.analysis.timeline.whole_run import RunFigures
 
 # One module each below finding_rules/; the order is the order in which they are asked.
 RULES = ("waiting", "families", "chains", "attention", "kernel_limits", "cold_start")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nsightkit.analysis.model_shapes import ModelShape, shape_from
+from nsightkit.analysis.work.model_shapes import ModelShape, shape_from
 
 Item = tuple[str, dict[str, Any]]
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from nsightkit.analysis.classification import DEFAULT_MARGIN, DEFAULT_RULE, classify_kernels
 from nsightkit.analysis.distributions import make_histograms, summarize_classes
 from nsightkit.analysis.results import Analysis, KernelSummary, OperatorSummary, SumRow
+from nsightkit.analysis.roofs.classification import DEFAULT_MARGIN, DEFAULT_RULE, classify_kernels
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,7 +97,7 @@ def _top_kernels(tables: Tables, tokens: int | None) -> list[KernelSummary]:
 def _top_operators(tables: Tables, tokens: int | None) -> list[OperatorSummary]:
     if not tables.has("cpu_operators"):
         return []
-    from nsightkit.analysis import operator_summary
+    from nsightkit.analysis.work import operator_summary
 
     return operator_summary.summarize_operators(tables.arrow("cpu_operators", operator_summary.COLUMNS), tokens)
 

@@ -11,20 +11,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nsightkit.analysis.findings import FindingInputs, Findings, Withheld, find
-from nsightkit.analysis.occupancy import occupancy_limiter
 from nsightkit.analysis.results import Analysis
+from nsightkit.analysis.roofs.occupancy import occupancy_limiter
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from nsightkit.analysis.activity import Activity
     from nsightkit.analysis.advice import KernelAdvice
-    from nsightkit.analysis.operations import CaptureTables
     from nsightkit.analysis.overview import Tables
-    from nsightkit.analysis.phases import Phases
-    from nsightkit.analysis.repetitions import Repetition
-    from nsightkit.analysis.timeline import DeviceTimeline
-    from nsightkit.analysis.whole_run import RunFigures
+    from nsightkit.analysis.ranges.phases import Phases
+    from nsightkit.analysis.ranges.repetitions import Repetition
+    from nsightkit.analysis.timeline.activity import Activity
+    from nsightkit.analysis.timeline.timeline import DeviceTimeline
+    from nsightkit.analysis.timeline.whole_run import RunFigures
+    from nsightkit.analysis.work.operations import CaptureTables
 
 _WORK = ("kernel_launches", "memory_operations")
 _TIMELINE = (*_WORK, "cuda_api_calls", "nvtx_ranges")
@@ -85,8 +85,8 @@ def _traced(tables: Tables, tracing_ratio: float | None) -> _Traced:
     rows = {name: tables.arrow(name) for name in _TIMELINE if tables.has(name)}
     if not any(name in rows and rows[name].num_rows for name in _WORK):
         return _Traced()
-    from nsightkit.analysis.activity import read_activity
-    from nsightkit.analysis.operations import by_capture
+    from nsightkit.analysis.timeline.activity import read_activity
+    from nsightkit.analysis.work.operations import by_capture
 
     captures = [part for part in by_capture(rows) if part.kernel_launches.num_rows or part.memory_operations.num_rows]
     if len(captures) != 1:
@@ -105,9 +105,9 @@ def _has_rows(rows: Mapping[str, pa.Table], name: str) -> bool:
 
 
 def _ranges(capture: CaptureTables) -> tuple[Phases | None, tuple[Repetition, ...]]:
-    from nsightkit.analysis.nvtx_projection import attribute
-    from nsightkit.analysis.phases import read_phases
-    from nsightkit.analysis.repetitions import repetitions
+    from nsightkit.analysis.ranges.nvtx_projection import attribute
+    from nsightkit.analysis.ranges.phases import read_phases
+    from nsightkit.analysis.ranges.repetitions import repetitions
 
     attribution = attribute(capture)
     return read_phases(attribution), tuple(repetitions(attribution))
@@ -116,8 +116,8 @@ def _ranges(capture: CaptureTables) -> tuple[Phases | None, tuple[Repetition, ..
 def _figures(
     capture: CaptureTables, tracing_ratio: float | None
 ) -> tuple[tuple[DeviceTimeline, ...], RunFigures | None, tuple[Withheld, ...]]:
-    from nsightkit.analysis.timeline import device_timelines, timeline_inputs
-    from nsightkit.analysis.whole_run import graph_figures, run_figures
+    from nsightkit.analysis.timeline.timeline import device_timelines, timeline_inputs
+    from nsightkit.analysis.timeline.whole_run import graph_figures, run_figures
 
     inputs = timeline_inputs(capture)
     timelines = tuple(device_timelines(inputs))

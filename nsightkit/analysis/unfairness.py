@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from statistics import median
 
-from nsightkit.analysis import paper_model as paper
 from nsightkit.analysis.foreign_results import Quality, Results, Timing
+from nsightkit.analysis.work import paper_model as paper
 from nsightkit.gpus import GpuSpec, all_gpus
 
 # A cost that does not grow with the tokens shows where fewer tokens make each of them this much dearer.

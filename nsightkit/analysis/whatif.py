@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from nsightkit.analysis.peaks import DTYPES
 from nsightkit.analysis.results import RooflinePoint, RooflineRow
-from nsightkit.analysis.roofline import NS
+from nsightkit.analysis.roofs.peaks import DTYPES
+from nsightkit.analysis.roofs.roofline import NS
 from nsightkit.errors import AnalysisError
 from nsightkit.gpus import GpuSpec
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from nsightkit.analysis.noise import MIN_RUNS
+from nsightkit.analysis.compare.noise import MIN_RUNS
 from nsightkit.capture import Workload, find_command, find_workload
 from nsightkit.capture.probes import find_rank
 from nsightkit.capture.workload import DEFAULT, bundled_workloads

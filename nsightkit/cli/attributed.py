@@ -12,7 +12,7 @@ from nsightkit.errors import AnalysisError
 from nsightkit.report import format as fmt
 
 if TYPE_CHECKING:
-    from nsightkit.analysis.operations import CaptureTables
+    from nsightkit.analysis.work.operations import CaptureTables
     from nsightkit.ingest.dataset import Dataset
 
 # Only these columns are read from the captures.
@@ -45,7 +45,7 @@ def captures_of(dataset: Dataset) -> Iterator[CaptureTables]:
     Raises:
         AnalysisError: none has any, so that there is no timeline to speak of.
     """
-    from nsightkit.analysis.operations import by_capture
+    from nsightkit.analysis.work.operations import by_capture
 
     work = ("kernel_launches", "memory_operations", "graph_launches")
     if not any(dataset.has(name) and dataset.arrow(name).num_rows for name in work):

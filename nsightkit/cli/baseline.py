@@ -80,7 +80,7 @@ def _refuse_bad(side: LoadedSide) -> None:
 
 
 def _tables(loaded: LoadedRun) -> dict[str, TableData]:
-    from nsightkit.analysis.run_sums import stored_tables
+    from nsightkit.analysis.compare.run_sums import stored_tables
 
     tables: dict[str, TableData] = dict(stored_tables(loaded.sums, loaded.ranges))
     gpus = loaded.dataset.rows("gpus") if loaded.dataset.has("gpus") else []

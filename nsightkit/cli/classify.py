@@ -125,7 +125,7 @@ nsightkit classify report.ncu-rep --format json > kernels.json
 @format_option
 def command(paths: tuple[Path, ...], rule: str, margin: float, limit: int, gpu: str | None, format_: str) -> None:
     """Print one row per kernel with its verdict, then the bounds counted in kernels and in GPU time."""
-    from nsightkit.analysis.classification import classify_kernels
+    from nsightkit.analysis.roofs.classification import classify_kernels
     from nsightkit.ingest.dataset import open_dataset
 
     dataset = open_dataset(or_newest_run(paths), {"kernel_counters": None})

@@ -63,8 +63,8 @@ def command(
     nsightkit compare main runs/branch -o changes        # changes/compare.html and changes/compare.md
     nsightkit compare 'results/*KVfalse*.json' 'results/*KVtrue*.json'
     """
-    from nsightkit.analysis.comparison import CompareOptions
-    from nsightkit.analysis.noise import NoiseOptions
+    from nsightkit.analysis.compare.comparison import CompareOptions
+    from nsightkit.analysis.compare.noise import NoiseOptions
     from nsightkit.cli.comparing import CompareRequest, compare_and_print
 
     options = CompareOptions(NoiseOptions(tolerance=tolerance), per_token)

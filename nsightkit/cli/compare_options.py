@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from nsightkit.analysis.comparability import MAY_VARY
+from nsightkit.analysis.compare.comparability import MAY_VARY
 
 BASELINES = Path("baselines")
 

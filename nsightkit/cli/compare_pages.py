@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nsightkit.analysis.comparability import Check
-from nsightkit.analysis.comparison import Comparison, Difference
-from nsightkit.analysis.timing_comparison import TimedComparison
+from nsightkit.analysis.compare.comparability import Check
+from nsightkit.analysis.compare.comparison import Comparison, Difference
+from nsightkit.analysis.compare.timing_comparison import TimedComparison
 from nsightkit.cli.sides import LoadedSide
 
 if TYPE_CHECKING:
-    from nsightkit.analysis.peaks import Gpu
+    from nsightkit.analysis.roofs.peaks import Gpu
     from nsightkit.report.comparison.parts import Compared, TimedPage
 
 
@@ -46,7 +46,7 @@ def write_pages(folder: Path | None, make: Callable[[], Sequence[Compared | Time
 
 def kernel_pages(base: LoadedSide, compared: Sequence[ComparedHead]) -> list[Compared]:
     """Return one page a head, with the points that moved."""
-    from nsightkit.analysis.moved_points import moved_points
+    from nsightkit.analysis.compare.moved_points import moved_points
     from nsightkit.report.comparison.parts import Compared
 
     return [
@@ -70,7 +70,7 @@ def timed_pages(compared: Sequence[TimedComparison]) -> list[TimedPage]:
 
 
 def _gpu(side: LoadedSide) -> Gpu:
-    from nsightkit.analysis.peaks import Gpu
+    from nsightkit.analysis.roofs.peaks import Gpu
 
     info = side.runs[0].dataset.info
     return Gpu(info.gpu_name or side.facts.facts.get("gpu"), info.compute_capability)

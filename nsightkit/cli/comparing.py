@@ -12,12 +12,12 @@ from typing import Any
 
 import click
 
-from nsightkit.analysis.comparability import SAME, TIMELINE, UNKNOWN, Allowances, Check, check_comparable
-from nsightkit.analysis.comparability import refusals as refused_by
-from nsightkit.analysis.comparison import KERNEL, CompareOptions, Comparison, Difference, compare_runs
-from nsightkit.analysis.diagnosis import Contributions, contributions_of, counters_of, diagnose, main_part
-from nsightkit.analysis.gate import NotComparableError
-from nsightkit.analysis.matching import GONE, NEW
+from nsightkit.analysis.compare.comparability import SAME, TIMELINE, UNKNOWN, Allowances, Check, check_comparable
+from nsightkit.analysis.compare.comparability import refusals as refused_by
+from nsightkit.analysis.compare.comparison import KERNEL, CompareOptions, Comparison, Difference, compare_runs
+from nsightkit.analysis.compare.diagnosis import Contributions, contributions_of, counters_of, diagnose, main_part
+from nsightkit.analysis.compare.gate import NotComparableError
+from nsightkit.analysis.compare.matching import GONE, NEW
 from nsightkit.cli.compare_pages import ComparedHead, kernel_pages, timed_pages, write_pages
 from nsightkit.cli.output import Field, Row, emit, note
 from nsightkit.cli.side_places import placed

@@ -35,7 +35,7 @@ def command(paths: tuple[Path, ...], format_: str, output: Path | None) -> None:
     nsightkit export profile.sqlite
     nsightkit export runs/today -o today.json
     """
-    from nsightkit.analysis.nvtx_projection import attribute
+    from nsightkit.analysis.ranges.nvtx_projection import attribute
     from nsightkit.cli.attributed import captures_of
     from nsightkit.ingest.dataset import open_dataset
     from nsightkit.report.perfetto import TraceInputs, write_trace
@@ -72,8 +72,8 @@ def _bounds(dataset: Dataset) -> dict[str, str]:
     """Return normal kernel name -> bound; kernels that have several are left out, as a name alone cannot tell them."""
     if not dataset.has("kernel_counters"):
         return {}
-    from nsightkit.analysis.classification import classify_kernels
     from nsightkit.analysis.kernel_names import describe_kernel
+    from nsightkit.analysis.roofs.classification import classify_kernels
 
     found: dict[str, set[str]] = {}
     for kernel in classify_kernels(dataset.rows("kernel_counters")):

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import click
 
-from nsightkit.analysis.comparison import CompareOptions, Comparison
-from nsightkit.analysis.gate import (
+from nsightkit.analysis.compare.comparison import CompareOptions, Comparison
+from nsightkit.analysis.compare.gate import (
     INCONCLUSIVE,
     REGRESSED,
     RELATIVE,
@@ -24,7 +24,7 @@ from nsightkit.analysis.gate import (
     exit_code_of,
     parse_condition,
 )
-from nsightkit.analysis.noise import NoiseOptions
+from nsightkit.analysis.compare.noise import NoiseOptions
 from nsightkit.baseline import Acceptance, accept_regressions, now_utc, read_baseline
 from nsightkit.cli.comparing import checked, compare_sides, summary
 from nsightkit.cli.output import Field, Row, emit, note

@@ -139,7 +139,7 @@ def has_flag(args: tuple[str, ...], flag: str) -> bool:
 
 def roofline_counters(counters: Any, compute_capability: str | None) -> Any:
     """Return `counters` with exactly what the roofline needs on a GPU of `compute_capability`, where that is known."""
-    from nsightkit.analysis.counter_plan import SECTIONS, roofline_metrics
+    from nsightkit.analysis.counters.counter_plan import SECTIONS, roofline_metrics
 
     names = roofline_metrics(compute_capability)
     return replace(counters, metrics=names, sections=(*SECTIONS, *counters.sections)) if names else counters

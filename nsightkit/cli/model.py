@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from nsightkit.analysis import paper_model as paper
-from nsightkit.analysis.model_shapes import ModelShape, known_shapes, shape_from, shape_of_name
+from nsightkit.analysis.work import paper_model as paper
+from nsightkit.analysis.work.model_shapes import ModelShape, known_shapes, shape_from, shape_of_name
 from nsightkit.cli.output import Field, Row, emit, format_option, note
 from nsightkit.gpus import gpu_of_key
 from nsightkit.report import format as fmt

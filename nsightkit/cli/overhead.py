@@ -15,7 +15,7 @@ from nsightkit.capture.steps import time_untraced
 from nsightkit.cli.output import note
 
 if TYPE_CHECKING:
-    from nsightkit.analysis.tracing_overhead import Repetition
+    from nsightkit.analysis.timeline.tracing_overhead import Repetition
     from nsightkit.capture import Captured
     from nsightkit.cli.jobs import Job
 
@@ -46,7 +46,7 @@ def run_untraced(job: Job, number: int = 1, args: tuple[str, ...] = ()) -> Untra
 
 
 def _repetitions(results: Mapping[str, Any]) -> tuple[Repetition, ...]:
-    from nsightkit.analysis.tracing_overhead import parts_of
+    from nsightkit.analysis.timeline.tracing_overhead import parts_of
 
     found = results.get("repetitions")
     items = found if isinstance(found, list) else []
@@ -55,7 +55,7 @@ def _repetitions(results: Mapping[str, Any]) -> tuple[Repetition, ...]:
 
 def measure_overhead(job: Job, captured: Sequence[Captured], first: Untraced | None) -> dict[str, Any]:
     """Run the workload again without the profiler, and return the record; empty where nothing is known."""
-    from nsightkit.analysis.tracing_overhead import overhead_of
+    from nsightkit.analysis.timeline.tracing_overhead import overhead_of
 
     runs = [] if first is None else [first, *_again(job, first)]
     if not runs:

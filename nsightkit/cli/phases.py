@@ -25,8 +25,8 @@ from nsightkit.report import format as fmt
 from nsightkit.run import Capture, Run, RunInfo
 
 if TYPE_CHECKING:
-    from nsightkit.analysis.counter_join import Join, JoinedTarget
-    from nsightkit.analysis.targets import TargetPlan
+    from nsightkit.analysis.counters.counter_join import Join, JoinedTarget
+    from nsightkit.analysis.counters.targets import TargetPlan
 
 DEFAULT_RANGE = "decode"
 _TIMELINE = {name: None for name in ("kernel_launches", "cuda_api_calls", "nvtx_ranges")}
@@ -108,8 +108,8 @@ def deepen(run: Run, wishes: Wishes) -> bool:
 
 
 def _planned(run: Run, wishes: Wishes) -> _Deepening:
-    from nsightkit.analysis.operations import by_capture
-    from nsightkit.analysis.targets import Cost, Wish, fit_budget, plan_targets
+    from nsightkit.analysis.counters.targets import Cost, Wish, fit_budget, plan_targets
+    from nsightkit.analysis.work.operations import by_capture
 
     info = run.read_info()
     timeline = _timeline_of(run, info)
@@ -152,7 +152,7 @@ def _timeline_of(run: Run, info: RunInfo) -> Capture:
 
 
 def _say_plan(work: _Deepening, wishes: Wishes) -> None:
-    from nsightkit.analysis.targets import Cost, estimate
+    from nsightkit.analysis.counters.targets import Cost, estimate
 
     plan = work.plan
     cost = Cost(work.timeline.overhead.get("untraced_s") or work.timeline.wall_s or 0.0)
@@ -193,7 +193,7 @@ def _ingest(work: _Deepening, paths: Iterable[Any]) -> tuple[RunInfo, Capture]:
 
 
 def _joined(work: _Deepening, counters: Capture) -> Join:
-    from nsightkit.analysis.counter_join import join_counters, profiled_launches
+    from nsightkit.analysis.counters.counter_join import join_counters, profiled_launches
 
     rows = tables_of(work.run, counters, {"kernel_counters": None}).get("kernel_counters")
     return join_counters(work.plan, profiled_launches(rows.to_pylist() if rows is not None else []))

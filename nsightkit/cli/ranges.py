@@ -15,7 +15,7 @@ from nsightkit.cli.output import Field, emit, format_option, note
 from nsightkit.report import format as fmt
 
 if TYPE_CHECKING:
-    from nsightkit.analysis.range_summary import RangeOptions, RangeSummary, RangeTotals
+    from nsightkit.analysis.ranges.range_summary import RangeOptions, RangeSummary, RangeTotals
     from nsightkit.ingest.dataset import Dataset
 
 REPORTS = ("nvtx_gpu_proj_sum", "nvtx_kern_sum", "cuda_kern_exec_sum")
@@ -71,7 +71,7 @@ def command(
     as_nsys: str | None, format_: str,
 ) -> None:  # fmt: skip
     """See _DOC."""
-    from nsightkit.analysis.range_summary import RangeOptions
+    from nsightkit.analysis.ranges.range_summary import RangeOptions
     from nsightkit.cli.attributed import WANTED
     from nsightkit.ingest.dataset import open_dataset
 
@@ -87,8 +87,8 @@ def command(
 
 
 def _own(dataset: Dataset, options: RangeOptions, shape: tuple[bool, int, str]) -> None:
-    from nsightkit.analysis.nvtx_projection import attribute
-    from nsightkit.analysis.range_summary import summarize_ranges
+    from nsightkit.analysis.ranges.nvtx_projection import attribute
+    from nsightkit.analysis.ranges.range_summary import summarize_ranges
     from nsightkit.cli.attributed import captures_of
 
     tree, limit, format_ = shape
@@ -103,7 +103,7 @@ def _own(dataset: Dataset, options: RangeOptions, shape: tuple[bool, int, str]) 
 
 
 def _fields(found: RangeSummary, tokens: int | None, for_people: bool) -> list[Field]:
-    from nsightkit.analysis.range_summary import RangeRow
+    from nsightkit.analysis.ranges.range_summary import RangeRow
 
     if not for_people:
         return [Field(field.name, field.name) for field in fields(RangeRow)]
@@ -154,7 +154,7 @@ def told(totals: RangeTotals) -> Iterable[str]:
 
 
 def _as_nsys(dataset: Dataset, report: str, limit: int, format_: str) -> None:
-    from nsightkit.analysis import nsys_reports
+    from nsightkit.analysis.ranges import nsys_reports
     from nsightkit.cli.attributed import captures_of
 
     make = getattr(nsys_reports, report)

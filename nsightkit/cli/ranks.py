@@ -14,7 +14,7 @@ from nsightkit.cli.output import Field, emit, format_option, note
 from nsightkit.report import format as fmt
 
 if TYPE_CHECKING:
-    from nsightkit.analysis.ranks import RangeSpread, RankComparison
+    from nsightkit.analysis.timeline.ranks import RangeSpread, RankComparison
     from nsightkit.ingest.dataset import Dataset
 
 VIEWS = ("ranks", "ranges")
@@ -56,7 +56,7 @@ nsightkit ranks runs/all-ranks --show ranges --format csv
 @format_option
 def command(paths: tuple[Path, ...], show: str, limit: int, format_: str) -> None:
     """See _DOC."""
-    from nsightkit.analysis.ranks import compare_ranks
+    from nsightkit.analysis.timeline.ranks import compare_ranks
     from nsightkit.cli.attributed import WANTED, captures_of
     from nsightkit.ingest.dataset import open_dataset
 

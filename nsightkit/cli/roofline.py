@@ -19,8 +19,8 @@ from nsightkit.report import format as fmt
 from nsightkit.run import CEILINGS_NAME, is_run
 
 if TYPE_CHECKING:
-    from nsightkit.analysis.analytic import Roofs
     from nsightkit.analysis.results import RooflineRow
+    from nsightkit.analysis.work.analytic import Roofs
 
 Row = dict[str, Any]
 PRECISIONS = ("fp64", "fp32", "fp16", *(f"tensor_{n}" for n in ("fp64", "tf32", "bf16", "fp16", "fp8", "fp4", "int8")))
@@ -110,7 +110,7 @@ def command(
     format_: str,
 ) -> None:
     """Print the rows and write the file that is asked for."""
-    from nsightkit.analysis.roofline_rows import RooflineChoice, by_family, by_range
+    from nsightkit.analysis.roofs.roofline_rows import RooflineChoice, by_family, by_range
     from nsightkit.ingest.dataset import open_dataset
     from nsightkit.rooflines import WANTED, rows_of
 
@@ -146,7 +146,7 @@ def _kept(paths: Sequence[Path]) -> Path | None:
 def _measured(path: Path | None) -> Roofs | None:
     if path is None:
         return None
-    from nsightkit.analysis.measured import roofs_from
+    from nsightkit.analysis.roofs.measured import roofs_from
     from nsightkit.capture.ceilings import read_ceilings
 
     ceilings = read_ceilings(path)

@@ -66,8 +66,8 @@ def command(gpu: bool, output: Path | None, dry_run: bool) -> None:
 
 
 def _timeline_checks(run: Run, truth: dict[str, Any]) -> list[Check]:
-    from nsightkit.analysis.nvtx_projection import attribute
-    from nsightkit.analysis.operations import by_capture
+    from nsightkit.analysis.ranges.nvtx_projection import attribute
+    from nsightkit.analysis.work.operations import by_capture
 
     (capture, *_) = run.read_info().captures
     wanted = {name: None for name in ("kernel_launches", "cuda_api_calls", "memory_operations", "nvtx_ranges")}

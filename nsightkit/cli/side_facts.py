@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nsightkit.analysis.comparability import COUNTED, SideFacts
+from nsightkit.analysis.compare.comparability import COUNTED, SideFacts
+from nsightkit.analysis.compare.run_sums import RunSums
 from nsightkit.analysis.kernel_names import describe_kernel
-from nsightkit.analysis.run_sums import RunSums
 
 if TYPE_CHECKING:
     from nsightkit.ingest.dataset import Dataset

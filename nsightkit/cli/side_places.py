@@ -14,7 +14,7 @@ from nsightkit.cli.side_facts import LoadedRun
 from nsightkit.cli.sides import LoadedSide
 
 if TYPE_CHECKING:
-    from nsightkit.analysis.kernel_places import Places
+    from nsightkit.analysis.compare.kernel_places import Places
 
 
 def placed(base: LoadedSide, head: LoadedSide) -> tuple[LoadedSide, LoadedSide]:
@@ -34,8 +34,8 @@ def _normal_names(side: LoadedSide) -> set[str]:
 def _places(run: LoadedRun) -> dict[str, Places]:
     if run.path is None:
         return {}
-    from nsightkit.analysis.kernel_places import kernel_places
-    from nsightkit.analysis.operations import by_capture
+    from nsightkit.analysis.compare.kernel_places import kernel_places
+    from nsightkit.analysis.work.operations import by_capture
     from nsightkit.cli.attributed import WANTED
     from nsightkit.ingest.dataset import open_dataset
 
@@ -48,7 +48,7 @@ def _places(run: LoadedRun) -> dict[str, Places]:
 
 
 def _with(side: LoadedSide, places: dict[str, Places]) -> LoadedSide:
-    from nsightkit.analysis.kernel_places import with_places
+    from nsightkit.analysis.compare.kernel_places import with_places
 
     first = side.runs[0]
     ranges = {name: with_places(sums, places) for name, sums in first.ranges.items()}

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nsightkit.analysis.comparability import COUNTED, TIMELINE, SideFacts
-from nsightkit.analysis.comparison import ComparedSide
-from nsightkit.analysis.run_sums import (
+from nsightkit.analysis.compare.comparability import COUNTED, TIMELINE, SideFacts
+from nsightkit.analysis.compare.comparison import ComparedSide
+from nsightkit.analysis.compare.run_sums import (
     RunSums,
     from_stored,
     launched_within,

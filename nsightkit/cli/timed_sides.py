@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from nsightkit.analysis.compare.timing_comparison import TimedSide
 from nsightkit.analysis.foreign_results import Item, Results, parse_results
-from nsightkit.analysis.timing_comparison import TimedSide
 from nsightkit.errors import IngestError
 from nsightkit.run import is_run
 

@@ -14,11 +14,11 @@ from nsightkit.cli.output import Field, emit, format_option, note
 from nsightkit.report import format as fmt
 
 if TYPE_CHECKING:
-    from nsightkit.analysis.accounting import Invariant
-    from nsightkit.analysis.nvtx_projection import Attribution
-    from nsightkit.analysis.operations import CaptureTables
-    from nsightkit.analysis.timeline import DeviceTimeline
-    from nsightkit.analysis.whole_run import GraphFigures
+    from nsightkit.analysis.ranges.nvtx_projection import Attribution
+    from nsightkit.analysis.timeline.accounting import Invariant
+    from nsightkit.analysis.timeline.timeline import DeviceTimeline
+    from nsightkit.analysis.timeline.whole_run import GraphFigures
+    from nsightkit.analysis.work.operations import CaptureTables
 
 VIEWS = ("parts", "gaps", "copies", "repetitions", "checks")
 _DOC = """Say how busy each GPU was, and what it waited for.
@@ -129,10 +129,11 @@ def _row(record: Any, for_people: bool) -> dict[str, Any]:
 
 
 def _add(found: _Found, tables: CaptureTables, show: str, scope: tuple[str | None, int]) -> None:
-    from nsightkit.analysis import accounting, copy_rates, repetitions, timeline_parts
-    from nsightkit.analysis.nvtx_projection import attribute
-    from nsightkit.analysis.timeline import device_timelines, timeline_inputs
-    from nsightkit.analysis.whole_run import graph_figures
+    from nsightkit.analysis.ranges import repetitions
+    from nsightkit.analysis.ranges.nvtx_projection import attribute
+    from nsightkit.analysis.timeline import accounting, copy_rates, timeline_parts
+    from nsightkit.analysis.timeline.timeline import device_timelines, timeline_inputs
+    from nsightkit.analysis.timeline.whole_run import graph_figures
 
     within, limit = scope
     inputs = timeline_inputs(tables)
@@ -163,8 +164,8 @@ def _add(found: _Found, tables: CaptureTables, show: str, scope: tuple[str | Non
 
 def _part(tables: CaptureTables, attribution: Attribution, within: str) -> tuple[CaptureTables, Attribution]:
     """Return the rows that belong to a range, and what of their ranges launched them."""
-    from nsightkit.analysis.nvtx_projection import attribute
-    from nsightkit.analysis.range_scope import tables_inside
+    from nsightkit.analysis.ranges.nvtx_projection import attribute
+    from nsightkit.analysis.ranges.range_scope import tables_inside
 
     part = tables_inside(tables, attribution, within)
     return part, attribute(part)

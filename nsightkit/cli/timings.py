@@ -12,17 +12,17 @@ from typing import Any
 
 import click
 
-from nsightkit.analysis.comparability import SAME, UNKNOWN, Check, refusals
-from nsightkit.analysis.comparison import CompareOptions
-from nsightkit.analysis.foreign_results import Timing
-from nsightkit.analysis.gate import NotComparableError
-from nsightkit.analysis.timing_comparison import (
+from nsightkit.analysis.compare.comparability import SAME, UNKNOWN, Check, refusals
+from nsightkit.analysis.compare.comparison import CompareOptions
+from nsightkit.analysis.compare.gate import NotComparableError
+from nsightkit.analysis.compare.timing_comparison import (
     SETTING,
     TimedComparison,
     TimedDifference,
     TimedSide,
     compare_timings,
 )
+from nsightkit.analysis.foreign_results import Timing
 from nsightkit.cli.output import Field, Row, emit, note
 from nsightkit.cli.timed_sides import timed_side
 from nsightkit.errors import AnalysisError

@@ -231,7 +231,7 @@ def _by_kernel(dataset: Tables, tokens: int | None) -> _Listing:
 
 
 def _by_operator(dataset: Tables, tokens: int | None) -> _Listing:
-    from nsightkit.analysis.operator_summary import summarize_operators
+    from nsightkit.analysis.work.operator_summary import summarize_operators
 
     found = summarize_operators(dataset.arrow("cpu_operators"), tokens) if dataset.has("cpu_operators") else []
     return _Listing([asdict(one) for one in found], _OPERATOR_FIELDS, _names(OperatorSummary), _CPU)

@@ -16,8 +16,8 @@ from nsightkit.cli.output import Field, emit, format_option
 from nsightkit.report import format as fmt
 
 if TYPE_CHECKING:
-    from nsightkit.analysis.run_verdict import RunVerdict
-    from nsightkit.analysis.whole_run import RunFigures
+    from nsightkit.analysis.timeline.run_verdict import RunVerdict
+    from nsightkit.analysis.timeline.whole_run import RunFigures
     from nsightkit.ingest.dataset import Dataset
 
 Row = dict[str, Any]
@@ -69,7 +69,7 @@ def command(paths: tuple[Path, ...], tracing_ratio: float | None, format_: str) 
 
 
 def _verdicts(dataset: Dataset, given: float | None) -> Iterable[tuple[str, RunVerdict]]:
-    from nsightkit.analysis.run_verdict import bound_shares, judge_run
+    from nsightkit.analysis.timeline.run_verdict import bound_shares, judge_run
 
     figures = _figures(dataset, given)
     bounds = {capture: bound_shares(rows) for capture, rows in _rows(dataset).items()}
@@ -88,7 +88,7 @@ def _measured(dataset: Dataset) -> dict[str, float | None]:
 
 
 def _at_least(overhead: dict[str, Any]) -> float | None:
-    from nsightkit.analysis.whole_run import MOST_TRACING_OVERHEAD
+    from nsightkit.analysis.timeline.whole_run import MOST_TRACING_OVERHEAD
 
     ratio, low = overhead.get("ratio"), overhead.get("low")
     if ratio is None and low is not None and low > MOST_TRACING_OVERHEAD:
@@ -98,9 +98,9 @@ def _at_least(overhead: dict[str, Any]) -> float | None:
 
 
 def _figures(dataset: Dataset, given: float | None) -> dict[str, RunFigures]:
-    from nsightkit.analysis.operations import by_capture
-    from nsightkit.analysis.timeline import device_timelines, timeline_inputs
-    from nsightkit.analysis.whole_run import run_figures
+    from nsightkit.analysis.timeline.timeline import device_timelines, timeline_inputs
+    from nsightkit.analysis.timeline.whole_run import run_figures
+    from nsightkit.analysis.work.operations import by_capture
     from nsightkit.cli.attributed import WANTED
 
     if not dataset.has("kernel_launches"):
@@ -120,7 +120,7 @@ def _rows(dataset: Dataset) -> dict[str, list[Any]]:
     """Return roofline rows by capture, of captures with operators: counters are of another execution."""
     if not dataset.has("cpu_operators"):
         return {}
-    from nsightkit.analysis.roofline_rows import roofline_rows
+    from nsightkit.analysis.roofs.roofline_rows import roofline_rows
 
     tables = {name: dataset.rows(name) for name in ("cpu_operators", "kernel_launches", "gpus") if dataset.has(name)}
     rows: dict[str, list[Any]] = {}

@@ -111,8 +111,8 @@ def told(found: WhatIf, dataset: Dataset) -> Iterable[str]:
 def _replays(found: WhatIf, dataset: Dataset) -> Iterable[str]:
     if not (dataset.has("kernel_launches") and dataset.has("cuda_api_calls")):
         return
-    from nsightkit.analysis.operations import by_capture, read_calls, read_operations
-    from nsightkit.analysis.replay import replay
+    from nsightkit.analysis.timeline.replay import replay
+    from nsightkit.analysis.work.operations import by_capture, read_calls, read_operations
     from nsightkit.cli.attributed import WANTED
 
     others = found.after_ns / found.before_ns if found.before_ns else 1.0

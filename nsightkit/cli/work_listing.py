@@ -19,7 +19,7 @@ from nsightkit.report import format as fmt
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from nsightkit.analysis.nvtx_projection import Attribution
+    from nsightkit.analysis.ranges.nvtx_projection import Attribution
     from nsightkit.ingest.dataset import Dataset
 
 Row = dict[str, Any]
@@ -120,8 +120,8 @@ def work_listing(dataset: Dataset, keys: Sequence[str], within: str | None, toke
     Raises:
         AnalysisError: there is no GPU work, or no range of the name `within`.
     """
-    from nsightkit.analysis.nvtx_projection import attribute
-    from nsightkit.analysis.work_groups import work_by
+    from nsightkit.analysis.ranges.nvtx_projection import attribute
+    from nsightkit.analysis.work.work_groups import work_by
 
     ranks = {c.capture_id: c.rank for c in dataset.info.captures if c.rank is not None}
     seen = _Seen()
@@ -184,10 +184,10 @@ def inside(dataset: Dataset, within: str) -> Inside:
     Raises:
         AnalysisError: there are no such ranges.
     """
-    from nsightkit.analysis.nvtx_projection import attribute
-    from nsightkit.analysis.operations import by_capture
-    from nsightkit.analysis.range_scope import rows_inside, tables_inside
-    from nsightkit.analysis.range_summary import matching, no_such_range
+    from nsightkit.analysis.ranges.nvtx_projection import attribute
+    from nsightkit.analysis.ranges.range_scope import rows_inside, tables_inside
+    from nsightkit.analysis.ranges.range_summary import matching, no_such_range
+    from nsightkit.analysis.work.operations import by_capture
 
     found: dict[str, list[pa.Table]] = {}
     names: list[str] = []

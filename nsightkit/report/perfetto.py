@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from nsightkit.analysis.nvtx_projection import Attribution, Spans
-from nsightkit.analysis.operations import CaptureTables
+from nsightkit.analysis.ranges.nvtx_projection import Attribution, Spans
+from nsightkit.analysis.work.operations import CaptureTables
 from nsightkit.errors import ReportError
 
 Event = dict[str, Any]

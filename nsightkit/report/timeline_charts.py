@@ -13,8 +13,8 @@ from nsightkit.report import format as fmt
 from nsightkit.report.charts import FAMILY_MARKS, Canvas, escape, label, num, shortened
 
 if TYPE_CHECKING:
-    from nsightkit.analysis.activity import Activity, LaunchSeries
-    from nsightkit.analysis.phases import Phases
+    from nsightkit.analysis.ranges.phases import Phases
+    from nsightkit.analysis.timeline.activity import Activity, LaunchSeries
 
 _LEFT, _WIDTH = 190, 1000
 _ROW = 26

@@ -6,11 +6,10 @@ In: how many kernels, and which of them are hostile. Out: `Analysis` and `RunInf
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nsightkit.analysis.activity import BINS, Activity, Chains, DeviceStrip, LaunchSeries
 from nsightkit.analysis.advice import KernelAdvice
 from nsightkit.analysis.distributions import make_histograms, summarize_classes
 from nsightkit.analysis.findings import FindingInputs, Findings, Withheld, find
-from nsightkit.analysis.phases import Phases, Segment
+from nsightkit.analysis.ranges.phases import Phases, Segment
 from nsightkit.analysis.results import (
     Analysis,
     ClassifiedKernel,
@@ -21,7 +20,8 @@ from nsightkit.analysis.results import (
     Verdict,
 )
 from nsightkit.analysis.story import Story
-from nsightkit.analysis.whole_run import COSTS, RunFigures
+from nsightkit.analysis.timeline.activity import BINS, Activity, Chains, DeviceStrip, LaunchSeries
+from nsightkit.analysis.timeline.whole_run import COSTS, RunFigures
 from nsightkit.parquet import write_table
 from nsightkit.run import Capture, Run, RunInfo
 from nsightkit.tables import COUNTER_COLUMNS, TABLES

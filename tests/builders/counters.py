@@ -6,7 +6,7 @@ a launch takes. Throughputs follow from it, as ncu would print them.
 
 from dataclasses import dataclass, field
 
-from nsightkit.analysis.peaks import DTYPES
+from nsightkit.analysis.roofs.peaks import DTYPES
 from nsightkit.gpus import gpu_of_key
 
 # A launch takes this long although it does nothing.

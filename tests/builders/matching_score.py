@@ -1,7 +1,7 @@
 """How well kernels are matched where the truth is known."""
 
-from nsightkit.analysis.matching import KernelFacts, Side, match_kernels
-from nsightkit.analysis.run_sums import sum_launches
+from nsightkit.analysis.compare.matching import KernelFacts, Side, match_kernels
+from nsightkit.analysis.compare.run_sums import sum_launches
 from tests.builders.pairs import Noise, launches, match_case
 
 NOISE = Noise(0.03, 0.1)

@@ -178,8 +178,8 @@ def _add(random, steps, touched, tag):
 
 def process_run(steps, repeats, noise, rng):
     """`RunSums` of one process run of kernels that each stand once in a step; much faster than by way of rows."""
-    from nsightkit.analysis.comparability import TIMELINE
-    from nsightkit.analysis.run_sums import KernelSum, RunSums
+    from nsightkit.analysis.compare.comparability import TIMELINE
+    from nsightkit.analysis.compare.run_sums import KernelSum, RunSums
 
     drift = np.exp(rng.normal(0, noise.drift)) if noise.drift else 1.0
     kernels = {}
@@ -213,8 +213,8 @@ PROGRAM = tuple(
 
 def trial(seed, kind, change, runs=5, noise=Noise(drift=0.02, launch=0.1), tolerance=0.02):
     """Compare two sides that differ in one kernel only: slower by `change`, renamed, or launched more often."""
-    from nsightkit.analysis.comparison import ComparedSide, CompareOptions, compare_runs
-    from nsightkit.analysis.noise import NoiseOptions
+    from nsightkit.analysis.compare.comparison import ComparedSide, CompareOptions, compare_runs
+    from nsightkit.analysis.compare.noise import NoiseOptions
 
     rng = np.random.default_rng(seed)
     target = PROGRAM[seed % len(PROGRAM)].kernel_name

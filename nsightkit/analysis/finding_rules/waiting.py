@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from nsightkit.analysis.findings import SPAN, Finding, FindingInputs, Number, Withheld
 
 if TYPE_CHECKING:
-    from nsightkit.analysis.whole_run import RunFigures
+    from nsightkit.analysis.timeline.whole_run import RunFigures
 
 # Of the idle time, so much must lie in gaps with an empty queue before launches are the cause.
 _MOSTLY = 0.5
@@ -47,7 +47,7 @@ def find(inputs: FindingInputs) -> Iterator[Finding | Withheld]:
         if figures.shares[cause] >= _LEAST:
             reason = "what ran on the GPU was measured; how much of it can overlap is not known"
             yield _finding(figures, (cause, title, action), "medium", reason)
-    from nsightkit.analysis.whole_run import LOSS_THRESHOLD
+    from nsightkit.analysis.timeline.whole_run import LOSS_THRESHOLD
 
     if figures.idle_share < LOSS_THRESHOLD:
         return

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nsightkit.analysis import paper_model as paper
 from nsightkit.analysis.foreign_results import Timing
+from nsightkit.analysis.work import paper_model as paper
 from nsightkit.gpus import GpuSpec, all_gpus
 
 # Source: docs/method.md, "The regime of a step": below twice the roofline time, streaming weights looks the same.

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from nsightkit.analysis import paper_model as paper
 from nsightkit.analysis.foreign_results import Quality, Results, Timing
-from nsightkit.analysis.model_shapes import ModelShape
+from nsightkit.analysis.work import paper_model as paper
+from nsightkit.analysis.work.model_shapes import ModelShape
 
 # Variant -> (layers share in pairs, values are INT8).
 _KINDS = {

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nsightkit.analysis.moved_points import Move
+from nsightkit.analysis.compare.moved_points import Move
 from nsightkit.report import format as fmt
 from nsightkit.report.charts import Canvas, escape, label, num, shortened
 from nsightkit.report.comparison.parts import signed

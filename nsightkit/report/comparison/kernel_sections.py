@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nsightkit.analysis.comparability import TIMELINE
-from nsightkit.analysis.comparison import Comparison, Difference
-from nsightkit.analysis.diagnosis import diagnose
-from nsightkit.analysis.matching import GONE, NEW
+from nsightkit.analysis.compare.comparability import TIMELINE
+from nsightkit.analysis.compare.comparison import Comparison, Difference
+from nsightkit.analysis.compare.diagnosis import diagnose
+from nsightkit.analysis.compare.matching import GONE, NEW
 from nsightkit.report import blocks
 from nsightkit.report import format as fmt
 from nsightkit.report.blocks import Block, Cell, Column, DataTable, Fact, Facts, Figure, Group, Section, Text

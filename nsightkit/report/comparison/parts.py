@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nsightkit.analysis.comparability import SAME, UNKNOWN, Check
-from nsightkit.analysis.comparison import Comparison, Difference
-from nsightkit.analysis.moved_points import Move
-from nsightkit.analysis.timing_comparison import TimedComparison
+from nsightkit.analysis.compare.comparability import SAME, UNKNOWN, Check
+from nsightkit.analysis.compare.comparison import Comparison, Difference
+from nsightkit.analysis.compare.moved_points import Move
+from nsightkit.analysis.compare.timing_comparison import TimedComparison
 from nsightkit.report import blocks
 from nsightkit.report import format as fmt
 from nsightkit.report.blocks import Block, Column, DataTable, Text

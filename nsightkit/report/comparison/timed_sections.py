@@ -5,7 +5,7 @@ In: a `TimedPage`. Out: sections.
 
 from __future__ import annotations
 
-from nsightkit.analysis.timing_comparison import SETTING, TimedComparison, TimedDifference
+from nsightkit.analysis.compare.timing_comparison import SETTING, TimedComparison, TimedDifference
 from nsightkit.report.blocks import Block, Group, Section, Text
 from nsightkit.report.comparison.parts import TimedPage, comparability
 from nsightkit.report.studies.drawing import Axis, bars

@@ -13,7 +13,7 @@ from nsightkit.report.blocks import Cell, Column, DataTable, Figure, Section
 from nsightkit.report.context import Context
 
 if TYPE_CHECKING:
-    from nsightkit.analysis.phases import Phases
+    from nsightkit.analysis.ranges.phases import Phases
 
 _FAMILIES = 12
 _NEEDED = (

@@ -35,7 +35,7 @@ def build(context: Context) -> Section:
 def _parts(context: Context) -> DataTable:
     story = context.analysis.story
     if story is not None and story.timelines:
-        from nsightkit.analysis.timeline_parts import time_parts
+        from nsightkit.analysis.timeline.timeline_parts import time_parts
 
         rows = [(str(p.device_id), ("· " * p.level) + p.part, p.time_ns, p.share) for p in time_parts(story.timelines)]
     else:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nsightkit.analysis import paper_model as paper
 from nsightkit.analysis.foreign_results import Timing
 from nsightkit.analysis.studies.decode import fit_line, pairs_of, peaks_named
 from nsightkit.analysis.unfairness import without_first
+from nsightkit.analysis.work import paper_model as paper
 from nsightkit.report import format as fmt
 from nsightkit.report.blocks import Section, Text
 from nsightkit.report.studies.drawing import Axis, lines

@@ -1,0 +1,304 @@
+"""GPU time by range: one row a name, or one a path from the outermost range down.
+
+In: attributions of any number of captures. Out: `RangeSummary`: rows, and how much of the GPU time no range launched.
+
+Work counts once for a name even where ranges of that name nest (recursion), so that a share never passes one; NVIDIA
+counts it once for each of them (`nsys_reports`). Only instances that launched GPU work count as instances.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+import numpy as np
+
+from nsightkit.analysis import durations
+from nsightkit.analysis.arrays import Codes, Ints, Mask
+from nsightkit.analysis.ranges.nvtx_projection import Attribution
+from nsightkit.analysis.ranges.range_names import normal_name, normalized
+from nsightkit.analysis.ranges.range_projection import Projection, inside, per_range, project, repeats
+from nsightkit.analysis.ranges.span_projection import Instances, project_spans
+from nsightkit.errors import AnalysisError
+
+
+@dataclass(frozen=True, slots=True)
+class RangeRow:
+    """All instances of one range name. `mean_ns` and its neighbors are of the projected time of one instance."""
+
+    name: str
+    kind: str  # push_pop or start_end
+    share: float | None  # gpu_ns of the time of all GPU work
+    gpu_ns: int  # sum over the kernels and memory operations launched inside, each once
+    own_ns: int  # the part that no range inside it launched
+    operation_count: int
+    kernel_count: int
+    instance_count: int
+    projected_ns: int  # first start to last end of an instance's GPU work, summed over the instances
+    mean_ns: float
+    median_ns: float
+    min_ns: int
+    max_ns: int
+    std_ns: float | None
+    range_ns: int  # time between push and pop on the CPU, summed over the instances
+    mean_depth: float
+    per_token_ns: float | None = None  # gpu_ns by token
+
+
+@dataclass(frozen=True, slots=True)
+class PathRow:
+    """All instances of one path; children and own time add up to gpu_ns."""
+
+    path: tuple[str, ...]
+    share: float | None
+    gpu_ns: int
+    own_ns: int
+    operation_count: int
+    kernel_count: int
+    instance_count: int
+
+    @property
+    def depth(self) -> int:
+        """How many ranges are around it."""
+        return len(self.path) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class RangeTotals:
+    """Where all GPU time of the captures went, and what a reader must know of the ranges."""
+
+    gpu_ns: int = 0
+    attributed_ns: int = 0  # launched inside a range of its own thread
+    inherited_ns: int = 0  # launched by a thread without an open range, while one was open in its process
+    unattributed_ns: int = 0  # launched outside every range
+    unlaunched_ns: int = 0  # the part of that whose launching call is not in the capture
+    crossing_count: int = 0
+    unclosed_count: int = 0
+    empty_count: int = 0  # ranges that launched no GPU work
+    graph_count: int = 0  # launches of CUDA graphs whose kernels are hidden
+    graph_ns: int = 0  # their part of gpu_ns
+
+    @property
+    def unattributed_share(self) -> float | None:
+        """Share of the GPU time that no range launched; None without GPU work."""
+        return self.unattributed_ns / self.gpu_ns if self.gpu_ns else None
+
+    def plus(self, other: RangeTotals) -> RangeTotals:
+        """Return the totals of both."""
+        return RangeTotals(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
+
+
+@dataclass(frozen=True)
+class RangeSummary:
+    """Rows, largest GPU time first, and the totals they are shares of."""
+
+    rows: tuple[RangeRow, ...]
+    totals: RangeTotals
+    paths: tuple[PathRow, ...] = ()
+
+
+@dataclass(frozen=True)
+class RangeOptions:
+    """How to group: `raw_names` keeps names as they are; `within` keeps only what was launched inside such a range."""
+
+    raw_names: bool = False
+    within: str | None = None
+    tokens: int | None = None
+
+
+@dataclass
+class _Gathered:
+    labels: dict[str, int] = field(default_factory=dict)
+    parts: list[Instances] = field(default_factory=list)
+    paths: dict[tuple[str, ...], Ints] = field(default_factory=dict)
+    totals: RangeTotals = field(default_factory=RangeTotals)
+
+
+def summarize_ranges(captures: Iterable[Attribution], options: RangeOptions | None = None) -> RangeSummary:
+    """Return GPU time by range over all `captures`, which are looked at one by one.
+
+    Raises:
+        AnalysisError: no range has the name in `options.within`.
+    """
+    options = options or RangeOptions()
+    gathered = _Gathered()
+    seen: list[str] = []
+    hit = options.within is None
+    for attribution in captures:
+        chosen = None
+        if options.within is not None:
+            wanted = matching(attribution, options.within)
+            seen += [] if hit else attribution.spans.names.slice(0, 2000).to_pylist()
+            hit |= bool(wanted.any())
+            chosen = inside(attribution, wanted)
+        _gather(gathered, attribution, options, chosen)
+    if not hit and options.within is not None:
+        raise no_such_range(options.within, seen)
+    rows = _rows(gathered, options)
+    paths = [_path_row(path, sums, gathered.totals.gpu_ns) for path, sums in gathered.paths.items()]
+    return RangeSummary(tuple(rows), gathered.totals, tuple(_in_tree_order(paths)))
+
+
+def matching(attribution: Attribution, pattern: str) -> Mask:
+    """Return which names of `attribution` the pattern means: the name itself, its normal form, or with * and ?."""
+    names = attribution.spans.names.to_pylist()
+    return np.array(
+        [name == pattern or fnmatchcase(name, pattern) or normal_name(name) == pattern for name in names], np.bool_
+    )
+
+
+def no_such_range(pattern: str, names: Sequence[str]) -> AnalysisError:
+    """Return the error for a pattern that no range has."""
+    known = list(dict.fromkeys(normal_name(name) for name in names))
+    listed = ", ".join(repr(name) for name in known[:8]) + (" …" if len(known) > 8 else "")
+    hint = f"there are {listed}" if known else "the capture has no ranges; annotate the program with NVTX"
+    return AnalysisError(f"no range matches {pattern!r}: {hint}", slug="no-such-range")
+
+
+def _gather(gathered: _Gathered, attribution: Attribution, options: RangeOptions, chosen: Mask | None) -> None:
+    code, labels = _labels(attribution, options)
+    nodes = project(attribution, chosen)
+    ranges = per_range(attribution, nodes)
+    places = np.array([gathered.labels.setdefault(label, len(gathered.labels)) for label in labels], np.int32)
+    inner = None
+    if chosen is not None and options.within is not None and attribution.nodes.size:
+        inner = _below(attribution, matching(attribution, options.within))
+    if attribution.forest.size:
+        gathered.parts.append(_instances(attribution, (nodes, ranges), places[code], inner))
+    gathered.parts += project_spans(attribution, gathered.labels, options.raw_names, chosen)
+    _add_paths(gathered.paths, attribution, nodes, (code, labels, inner))
+    gathered.totals = gathered.totals.plus(_totals(attribution, ranges, chosen))
+
+
+def _labels(attribution: Attribution, options: RangeOptions) -> tuple[Codes, list[str]]:
+    """Return the label of each name's code, through the names of ranges at their position in the forest."""
+    names = attribution.spans.names
+    if options.raw_names or not len(names):
+        of_name, labels = np.arange(len(names), dtype=np.int32), names.to_pylist()
+    else:
+        of_name, labels = normalized(names)
+    return (of_name[attribution.node_name] if attribution.nodes.size else np.empty(0, np.int32)), labels
+
+
+def _below(attribution: Attribution, wanted: Mask) -> Mask:
+    marked = wanted[attribution.node_name]
+    for level in attribution.nodes.levels()[1:]:
+        marked[level] |= marked[attribution.nodes.parent[level]]
+    return marked
+
+
+def _instances(
+    attribution: Attribution, sums: tuple[Projection, Projection], label: Codes, inner: Mask | None
+) -> Instances:
+    nodes, ranges = sums
+    forest, size = attribution.forest, attribution.forest.size
+    first = ~repeats(attribution, label)
+    once = Projection(**{
+        name: np.where(first, getattr(nodes, name), 0)
+        for name in ("operation_count", "kernel_count", "own_ns", "gpu_ns", "first_ns", "last_ns")
+    })  # fmt: skip
+    counted = per_range(attribution, once)
+    has = np.flatnonzero(ranges.has_work if inner is None else ranges.has_work & inner[:size])
+    return Instances(
+        "push_pop", label[:size][has], counted.gpu_ns[has], ranges.own_ns[has], counted.operation_count[has],
+        counted.kernel_count[has], ranges.projected_ns[has], (forest.end_ns - forest.start_ns)[has],
+        forest.depth[has].astype(np.int64),
+    )  # fmt: skip
+
+
+def _totals(attribution: Attribution, ranges: Projection, chosen: Mask | None) -> RangeTotals:
+    counted = np.ones(attribution.operations.size, np.bool_) if chosen is None else chosen
+    homeless = (attribution.node < 0) & counted
+    inherited = attribution.time_of(attribution.inherited & counted)
+    unattributed = attribution.time_of(homeless)
+    total = attribution.time_of(counted)
+    return RangeTotals(
+        total, total - inherited - unattributed, inherited, unattributed,
+        attribution.time_of(homeless & (attribution.operations.call < 0)), attribution.forest.crossing_count,
+        attribution.spans.unclosed_count, 0 if chosen is not None else int((~ranges.has_work).sum()),
+        int((graphs := attribution.operations.is_graph & counted).sum()), attribution.time_of(graphs),
+    )  # fmt: skip
+
+
+def _rows(gathered: _Gathered, options: RangeOptions) -> list[RangeRow]:
+    labels = list(gathered.labels)
+    total = gathered.totals.gpu_ns
+    rows: list[RangeRow] = []
+    for kind in ("push_pop", "start_end"):
+        parts = [part for part in gathered.parts if part.kind == kind and part.label.size]
+        if parts:
+            rows += _rows_of(Instances.joined(parts), labels, total, options.tokens)
+    return sorted(rows, key=lambda row: (-row.gpu_ns, row.name))
+
+
+def _rows_of(whole: Instances, labels: list[str], total: int, tokens: int | None) -> list[RangeRow]:
+    used, group = np.unique(whole.label, return_inverse=True)
+    statistics = durations.by_group(group, whole.projected_ns, used.size)
+    summed = [_summed(group, getattr(whole, name), used.size) for name in _SUMMED]
+    rows = []
+    for at, code in enumerate(used.tolist()):
+        gpu, own, operations, kernels, wall, depth = (int(column[at]) for column in summed)
+        count = int(statistics.counts[at])
+        rows.append(
+            RangeRow(
+                labels[code], whole.kind, gpu / total if total else None, gpu, own, operations, kernels, count,
+                int(statistics.totals[at]), float(statistics.means[at]), float(statistics.medians[at]),
+                int(statistics.minima[at]), int(statistics.maxima[at]), statistics.deviation(at), wall, depth / count,
+                gpu / tokens if tokens else None,
+            )
+        )  # fmt: skip
+    return rows
+
+
+_SUMMED = ("gpu_ns", "own_ns", "operation_count", "kernel_count", "range_ns", "depth")
+
+
+def _summed(group: Ints, values: Ints, size: int) -> Ints:
+    sums = np.zeros(size, np.int64)
+    np.add.at(sums, group, values)
+    return sums
+
+
+def _add_paths(
+    paths: dict[tuple[str, ...], Ints],
+    attribution: Attribution,
+    nodes: Projection,
+    naming: tuple[Codes, list[str], Mask | None],
+) -> None:
+    """Add the sums of each distinct path; its text is made once, never per range."""
+    code, labels, inner = naming
+    path = np.full(attribution.nodes.size, -1, np.int64)
+    texts: list[tuple[str, ...]] = []
+    for depth, level in enumerate(attribution.nodes.levels()):
+        level = level[nodes.has_work[level] if inner is None else nodes.has_work[level] & inner[level]]
+        above = path[attribution.nodes.parent[level]] if depth else np.full(level.size, -1)
+        pairs = (above + 1) * (len(labels) + 1) + code[level]
+        distinct, place = np.unique(pairs, return_inverse=True)
+        path[level] = place + len(texts)
+        heads = distinct // (len(labels) + 1) - 1
+        texts += [
+            (*(texts[head] if head >= 0 else ()), labels[pair % (len(labels) + 1)])
+            for head, pair in zip(heads.tolist(), distinct.tolist(), strict=True)
+        ]
+    known = np.flatnonzero(path >= 0)
+    columns = (nodes.gpu_ns, nodes.own_ns, nodes.operation_count, nodes.kernel_count, np.ones_like(nodes.gpu_ns))
+    sums = np.stack([_summed(path[known], column[known], len(texts)) for column in columns], axis=1)
+    for text, row in zip(texts, sums, strict=True):
+        paths[text] = paths[text] + row if text in paths else row
+
+
+def _path_row(path: tuple[str, ...], sums: Ints, total: int) -> PathRow:
+    gpu, own, operations, kernels, instances = (int(value) for value in sums)
+    return PathRow(path, gpu / total if total else None, gpu, own, operations, kernels, instances)
+
+
+def _in_tree_order(rows: list[PathRow]) -> list[PathRow]:
+    """Return the rows so that each path follows the one it is in, largest GPU time first among siblings."""
+    time = {row.path: row.gpu_ns for row in rows}
+
+    def place(row: PathRow) -> tuple[tuple[int, str], ...]:
+        heads = (row.path[: level + 1] for level in range(len(row.path)))
+        return tuple((-time.get(head, 0), head[-1]) for head in heads)
+
+    return sorted(rows, key=place)

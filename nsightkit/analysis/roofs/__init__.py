@@ -1,0 +1,4 @@
+"""How far each kernel is from the hardware's roof: peaks, levels, points, verdicts and their rules.
+
+In: kernel counters and GPU specifications. Out: roofline points, verdicts with margin, suspects, remedies.
+"""

@@ -1,0 +1,4 @@
+"""What the GPU did over time: busy, idle, gaps by cause, copies, accounting, ranks, and the verdict over a whole run.
+
+In: launches, API calls, copies and ranges of a capture. Out: intervals, sums and verdicts as data.
+"""

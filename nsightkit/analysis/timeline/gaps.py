@@ -1,0 +1,152 @@
+"""Why a GPU did nothing: every gap in its work, with one cause.
+
+In: the work of one device and the calls of its capture. Out: `Gaps`, arrays with one entry a gap. A gap ends with the
+next piece of work; what the thread that launched this was doing since the GPU ran dry is the cause:
+
+    queued           the call had begun before the GPU ran dry: launch latency, or waiting for another stream
+    synchronization  the thread was waiting for the GPU when it ran dry, and could queue nothing
+    collective       the same, and the last work was a collective
+    copy             the thread was inside a blocking copy or fill when the GPU ran dry
+    host             outside CUDA for at least HOST_NS and for most of the gap
+    empty queue      none of these: the launch call came after the GPU had run dry
+    unknown          the launching call is not in the capture
+
+Source: the definition of an empty queue is that of the rule for launch-bound runs in docs/method.md.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from nsightkit.analysis.arrays import Codes, Ints, Mask, combined, dense
+from nsightkit.analysis.timeline.intervals import Intervals, union
+from nsightkit.analysis.work.operations import Calls, Operations
+
+QUEUED, SYNCHRONIZATION, COLLECTIVE, COPY, HOST, EMPTY_QUEUE, UNKNOWN = range(7)
+CAUSES = ("queued", "synchronization", "collective", "copy", "host", "empty queue", "unknown")
+# A thread that leaves CUDA alone for this long is loading data or computing, not preparing a launch.
+HOST_NS = 1_000_000
+HOST_SHARE = 0.5
+_SYNCHRONIZING = re.compile(r"^(cuda|cu)(Device|Stream|Event|Ctx|Thread)Synchronize(_|$)")
+_COPYING = re.compile(r"^(cuda|cu)Mem(cpy|set)")
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """Gaps in the work of one device, in order; `next_operation` and `last_operation` are what is around them."""
+
+    start_ns: Ints
+    end_ns: Ints
+    cause: Codes  # place in CAUSES
+    next_operation: Ints
+    last_operation: Ints
+
+    def by_cause(self, windows: Intervals) -> dict[str, int]:
+        """Return cause -> ns inside `windows`, every cause listed."""
+        inside = windows.within(self.start_ns, self.end_ns)
+        sums = np.zeros(len(CAUSES), np.int64)
+        np.add.at(sums, self.cause, inside)
+        return {cause: int(time) for cause, time in zip(CAUSES, sums, strict=True)}
+
+
+@dataclass(frozen=True)
+class CallLanes:
+    """The calls of a capture by thread, laid out on one axis: thread number times `span_ns` plus time."""
+
+    lane: Codes  # (calls,)
+    origin_ns: int
+    span_ns: int
+    busy: Intervals  # inside any call
+    waits: _Blocking
+    copies: _Blocking
+
+    def key(self, lane: Codes, moment_ns: Ints) -> Ints:
+        """Return moments on the axis."""
+        return lane.astype(np.int64) * self.span_ns + np.clip(moment_ns - self.origin_ns, 0, self.span_ns - 1)
+
+
+@dataclass(frozen=True)
+class _Blocking:
+    """Calls in which a thread waits, by place on the axis of `CallLanes`."""
+
+    start_key: Ints
+    end_key: Ints
+
+    def pending(self, lane_key: Ints, key: Ints) -> Mask:
+        """Return where such a call of the lane had begun before `key` and had not ended by then."""
+        if not self.start_key.size:
+            return np.zeros(key.size, np.bool_)
+        place = np.searchsorted(self.start_key, key, side="left") - 1
+        found = np.maximum(place, 0)
+        return (place >= 0) & (self.start_key[found] >= lane_key) & (self.end_key[found] >= key)
+
+
+def call_lanes(calls: Calls) -> CallLanes:
+    """Lay out the calls of a capture by thread."""
+    process, _ = dense(calls.process)
+    thread, _ = dense(calls.thread)
+    lane, _ = combined(process, thread) if calls.start_ns.size else (process, thread)
+    origin = int(calls.start_ns.min()) if calls.start_ns.size else 0
+    span = int(calls.end_ns.max() - origin) + 2 if calls.start_ns.size else 2
+    start = lane.astype(np.int64) * span + (calls.start_ns - origin)
+    end = lane.astype(np.int64) * span + (calls.end_ns - origin)
+    names = calls.names.to_pylist()
+    waits = np.array([bool(_SYNCHRONIZING.match(name or "")) for name in names] + [False])[calls.name_code]
+    copies = np.array([bool(_COPYING.match(name or "")) for name in names] + [False])[calls.name_code]
+    return CallLanes(lane, origin, span, union(start, end), _blocking(start, end, waits), _blocking(start, end, copies))
+
+
+def _blocking(start: Ints, end: Ints, chosen: Mask) -> _Blocking:
+    order = np.argsort(start[chosen], kind="stable")
+    begins, ends = start[chosen][order], end[chosen][order]
+    # A driver call inside a runtime call must not hide that the outer one is still open; lanes are apart by more.
+    return _Blocking(begins, np.maximum.accumulate(ends) if ends.size else ends)
+
+
+def find_gaps(operations: Operations, calls: Calls, lanes: CallLanes, is_collective: Mask) -> Gaps:
+    """Return the gaps of one device, whose work is `operations`, each with its cause.
+
+    Args:
+        operations: all GPU work of the device.
+        calls: the calls of the capture.
+        lanes: the same by thread.
+        is_collective: which of `operations` are collectives.
+    """
+    order = np.argsort(operations.start_ns, kind="stable")
+    start, end = operations.start_ns[order], operations.end_ns[order]
+    reach = np.maximum.accumulate(end)
+    opens = np.flatnonzero(start[1:] > reach[:-1]) + 1
+    # The work that ended last before the gap: the latest one that raised the reach.
+    raising = np.flatnonzero(np.concatenate([[True], end[1:] > reach[:-1]])) if order.size else np.zeros(0, np.int64)
+    last = order[raising[np.searchsorted(raising, opens, side="left") - 1]] if opens.size else opens
+    following = order[opens]
+    gaps = (reach[opens - 1], start[opens])
+    cause = _causes(gaps, operations.call[following], (calls, lanes), is_collective[last])
+    return Gaps(gaps[0], gaps[1], cause, following, last)
+
+
+def _causes(gaps: tuple[Ints, Ints], call: Codes, where: tuple[Calls, CallLanes], after_collective: Mask) -> Codes:
+    calls, lanes = where
+    begin, end = gaps
+    cause = np.full(begin.size, UNKNOWN, np.int32)
+    known = np.flatnonzero(call >= 0)
+    if not known.size:
+        return cause
+    begin, end, call, after_collective = begin[known], end[known], call[known], after_collective[known]
+    launched, lane = calls.start_ns[call], lanes.lane[call]
+    dry, launch = lanes.key(lane, begin), lanes.key(lane, np.maximum(launched, begin))
+    lane_key = lane.astype(np.int64) * lanes.span_ns
+    outside = (launch - dry) - lanes.busy.within(dry, launch)
+    waited = lanes.waits.pending(lane_key, dry)
+    rules = (
+        (launched < begin, QUEUED),
+        ((outside >= HOST_NS) & (outside >= HOST_SHARE * (end - begin)), HOST),
+        (waited & after_collective, COLLECTIVE),
+        (waited, SYNCHRONIZATION),
+        (lanes.copies.pending(lane_key, dry), COPY),
+    )
+    cause[known] = np.select([rule for rule, _ in rules], [np.int32(name) for _, name in rules], np.int32(EMPTY_QUEUE))
+    return cause

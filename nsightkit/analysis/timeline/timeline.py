@@ -1,0 +1,188 @@
+"""What a GPU did over time: busy, idle and why, streams side by side, compute against communication, the launch queue.
+
+In: the tables of one capture. Out: `DeviceTimeline`, one a device, with times in ns that add up: compute, exposed
+communication, exposed copies and idle time by cause make the span. Busy time is the union over all streams and
+processes of a device, so nothing that ran at once counts twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from nsightkit.analysis.arrays import Ints, Mask
+from nsightkit.analysis.kernel_names import describe_kernel
+from nsightkit.analysis.timeline.gaps import (
+    COLLECTIVE,
+    COPY,
+    EMPTY_QUEUE,
+    HOST,
+    SYNCHRONIZATION,
+    CallLanes,
+    Gaps,
+    call_lanes,
+    find_gaps,
+)
+from nsightkit.analysis.timeline.intervals import Intervals, depth_profile, union
+from nsightkit.analysis.work.operations import Calls, CaptureTables, Operations, read_calls, read_operations
+
+
+@dataclass(frozen=True, slots=True)
+class QueueFigures:
+    """How far the host ran ahead of the GPU. Depth counts work whose launch call has begun but that has not started."""
+
+    launch_count: int  # pieces of work with a known launch call
+    launch_ns: float | None  # median, from the begin of the launch call to the start of the work
+    queue_ns: float | None  # median, from the end of the call to the start; only where that is positive
+    idle_launch_ns: float | None  # as launch_ns, for work that found the queue empty: what a launch costs at best
+    mean_depth: float | None  # over time
+    max_depth: int | None
+    empty_share: float | None  # of the span in which nothing was queued or running
+
+
+@dataclass(frozen=True)
+class DeviceTimeline:
+    """One device over its span (first start to last end of its work) or over chosen windows of it; times in ns."""
+
+    capture_id: str
+    device_id: int
+    start_ns: int
+    span_ns: int
+    busy_ns: int
+    idle_ns: int
+    compute_ns: int  # at least one kernel that is no collective
+    exposed_communication_ns: int  # a collective, and no other kernel
+    exposed_copy_ns: int  # copies and fills, and no kernel
+    idle_by_cause: dict[str, int]
+    communication_ns: int  # a collective, whatever else
+    overlapped_communication_ns: int  # collective and other kernels at once
+    copy_ns: int  # union of copies and fills
+    kernel_sum_ns: int  # sums of durations: count what runs at once twice
+    copy_sum_ns: int
+    kernel_count: int
+    copy_count: int
+    gap_count: int
+    stream_count: int
+    busy_streams_ns: dict[int, int]  # so many streams at once -> ns
+    queue: QueueFigures
+    gaps: Gaps = field(repr=False)
+
+    @property
+    def busy_share(self) -> float | None:
+        """Share of the span in which the device worked."""
+        return self.busy_ns / self.span_ns if self.span_ns else None
+
+    @property
+    def mean_streams(self) -> float | None:
+        """Streams that worked at once, on average over the busy time."""
+        total = sum(level * time for level, time in self.busy_streams_ns.items())
+        return total / self.busy_ns if self.busy_ns else None
+
+    @property
+    def overlapped_share(self) -> float | None:
+        """Share of the communication that ran beside other kernels; None without communication."""
+        return self.overlapped_communication_ns / self.communication_ns if self.communication_ns else None
+
+
+@dataclass(frozen=True)
+class TimelineInputs:
+    """One capture, read once: its work, its calls, and which work is communication."""
+
+    capture_id: str
+    operations: Operations
+    calls: Calls
+    lanes: CallLanes
+    is_collective: Mask
+
+
+def timeline_inputs(tables: CaptureTables) -> TimelineInputs:
+    """Read what a timeline needs."""
+    calls = read_calls(tables)
+    operations = read_operations(tables, calls)
+    collective = np.array([describe_kernel(name).family == "communication" for name in operations.names] + [False])
+    flags = collective[operations.name_code] & operations.is_kernel
+    return TimelineInputs(tables.capture_id, operations, calls, call_lanes(calls), flags)
+
+
+def device_timelines(inputs: TimelineInputs, windows: Intervals | None = None) -> list[DeviceTimeline]:
+    """Return the timeline of each device with GPU work, over its span or over `windows`."""
+    return [_of_device(inputs, device, windows) for device in np.unique(inputs.operations.device).tolist()]
+
+
+def _of_device(inputs: TimelineInputs, device: int, windows: Intervals | None) -> DeviceTimeline:
+    mine = inputs.operations.device == device
+    work, collective = inputs.operations.only(mine), inputs.is_collective[mine]
+    gaps = find_gaps(work, inputs.calls, inputs.lanes, collective)
+    whole = Intervals(work.start_ns.min(keepdims=True), work.end_ns.max(keepdims=True))
+    scope = whole if windows is None else windows.overlap(whole)
+    sets = _sets(work, collective, scope)
+    kernels = sets.compute.overlap(sets.communication)
+    inside = scope.within(work.start_ns, work.end_ns)
+    touched = inside > 0
+    memory = ~(work.is_kernel | work.is_graph)
+    return DeviceTimeline(
+        inputs.capture_id, device, int(scope.start_ns[0]) if scope.count else 0, scope.total_ns,
+        sets.busy.total_ns, scope.total_ns - sets.busy.total_ns, sets.compute.total_ns,
+        sets.communication.without(sets.compute).total_ns,
+        sets.copies.without(sets.compute).without(sets.communication).total_ns,
+        gaps.by_cause(scope), sets.communication.total_ns, kernels.total_ns, sets.copies.total_ns,
+        int(inside[work.is_kernel].sum()), int(inside[memory].sum()),
+        int((touched & work.is_kernel).sum()), int((touched & memory).sum()),
+        int((scope.within(gaps.start_ns, gaps.end_ns) > 0).sum()), int(np.unique(work.stream[touched]).size),
+        _stream_levels(work, scope), _queue(work, inputs.calls, gaps, scope), gaps,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Sets:
+    busy: Intervals
+    compute: Intervals
+    communication: Intervals
+    copies: Intervals
+
+
+def _sets(work: Operations, collective: Mask, scope: Intervals) -> _Sets:
+    def chosen(mask: Mask) -> Intervals:
+        return union(work.start_ns[mask], work.end_ns[mask]).overlap(scope)
+
+    # A graph that was traced as a whole runs kernels that cannot be told from its copies.
+    kernel = work.is_kernel | work.is_graph
+    everything = np.ones(work.size, np.bool_)
+    return _Sets(chosen(everything), chosen(kernel & ~collective), chosen(collective), chosen(~kernel))
+
+
+def _stream_levels(work: Operations, scope: Intervals) -> dict[int, int]:
+    parts = [
+        union(work.start_ns[work.stream == stream], work.end_ns[work.stream == stream]).overlap(scope)
+        for stream in np.unique(work.stream)
+    ]
+    starts = np.concatenate([part.start_ns for part in parts])
+    return depth_profile(starts, np.concatenate([part.end_ns for part in parts]))
+
+
+def _queue(work: Operations, calls: Calls, gaps: Gaps, scope: Intervals) -> QueueFigures:
+    known = np.flatnonzero((work.call >= 0) & (scope.within(work.start_ns, work.end_ns) > 0))
+    if not known.size:
+        return QueueFigures(0, None, None, None, None, None, None)
+    call = work.call[known]
+    begun, returned, started = calls.start_ns[call], calls.end_ns[call], work.start_ns[known]
+    waited = started - returned
+    late = gaps.next_operation[np.isin(gaps.cause, _LATE) & (scope.within(gaps.start_ns, gaps.end_ns) > 0)]
+    queued = depth_profile(begun, np.maximum(started, begun))
+    span = int(started.max() - begun.min())
+    pending = union(begun, np.maximum(work.end_ns[known], begun)).overlap(scope)
+    return QueueFigures(
+        int(known.size), _median(started - begun), _median(waited[waited > 0]),
+        _median(work.start_ns[late] - calls.start_ns[work.call[late]]),
+        sum(level * time for level, time in queued.items()) / span if span > 0 else None, max(queued, default=0),
+        1 - pending.total_ns / scope.total_ns if scope.total_ns else None,
+    )  # fmt: skip
+
+
+# Gaps whose next launch call came after the GPU had run dry.
+_LATE = (SYNCHRONIZATION, COLLECTIVE, COPY, HOST, EMPTY_QUEUE)
+
+
+def _median(values: Ints) -> float | None:
+    return float(np.median(values)) if values.size else None
