@@ -154,7 +154,22 @@ def with_capture_id(table: Table, data: TableData, capture_id: str, only: Sequen
     parts = list(_parts(table, data, capture_id, only))
     if not parts:
         return _no_rows(schema_of(table, None if only is None else ("capture_id", *only)))
-    return pa.concat_tables(parts).unify_dictionaries()
+    return _in_one_piece(parts)
+
+
+def _in_one_piece(parts: list[pa.Table]) -> pa.Table:
+    """Return the rows of `parts`, which is emptied, with each column of numbers or names in one piece.
+
+    Such a column can be read as numpy without a copy. The pieces of each are freed before the next is joined.
+    """
+    whole = pa.concat_tables(parts).unify_dictionaries()
+    schema, columns = whole.schema, whole.columns
+    parts.clear()
+    del whole
+    for place, column in enumerate(columns):
+        if column.type != pa.string():  # texts of many rows may be more than one piece can hold
+            columns[place] = column.combine_chunks()
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def prefixed(rows: pa.Table, prefix: str) -> pa.Table:
