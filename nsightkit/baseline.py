@@ -4,6 +4,7 @@ In: the tables of one or more process runs and a name. Out: a folder below the f
 
     FOLDER/NAME/baseline.json     when and from what it was made, and the regressions that were accepted
     FOLDER/NAME/run-01/           a run directory with sums per kernel (run.json, tables/); no launches, no capture
+    FOLDER/NAME/timings.json      in place of runs, where it was made from results of benchmarks
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from nsightkit.parquet import TableData
 
 DESCRIPTION = "baseline.json"
+TIMINGS = "timings.json"
 SCHEMA_VERSION = 1
 # Tables that a baseline keeps of a run.
 KEPT = ("kernel_sums", "kernel_successions", "counter_means", "gpus")
@@ -34,7 +36,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 @dataclass(frozen=True)
 class Acceptance:
-    """A regression that somebody accepted: up to `change` the condition passes from then on."""
+    """A regression that somebody accepted: the condition passes until the change is surely beyond `change`."""
 
     condition: str
     change: float  # a ratio for a relative condition, else base units
@@ -56,10 +58,17 @@ class Baseline:
 
 @dataclass(frozen=True)
 class StoredRun:
-    """One process run to keep: its description and its tables by name."""
+    """One process run of captures to keep: its description and its tables by name."""
 
     info: RunInfo
     tables: Mapping[str, TableData] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Timings:
+    """The timings of benchmarks to keep, each an object that JSON can hold."""
+
+    items: Sequence[Mapping[str, Any]]
 
 
 def now_utc() -> str:
@@ -85,8 +94,21 @@ def is_baseline(path: Path) -> bool:
     return (path / DESCRIPTION).is_file()
 
 
-def save_baseline(folder: Path, baseline: Baseline, runs: Sequence[StoredRun], replace_old: bool = False) -> Path:
-    """Write a baseline of `runs` and return its folder; it appears whole or not at all.
+def find_baseline(argument: str, folder: Path) -> Path | None:
+    """Return the baseline that `argument` names, by its path or by its name in `folder`; None where it is none."""
+    return next((path for path in (Path(argument), folder / argument) if is_baseline(path)), None)
+
+
+def save_baseline(
+    folder: Path, baseline: Baseline, kept: Sequence[StoredRun] | Timings, replace_old: bool = False
+) -> Path:
+    """Write a baseline and return its folder; it appears whole or not at all.
+
+    Args:
+        folder: the folder of baselines.
+        baseline: what is said of it.
+        kept: process runs of captures, or the timings of benchmarks.
+        replace_old: replace a baseline of that name.
 
     Raises:
         ReportError: it exists and `replace_old` is False, or the folder cannot be written.
@@ -99,8 +121,12 @@ def save_baseline(folder: Path, baseline: Baseline, runs: Sequence[StoredRun], r
     try:
         if partial.exists():
             shutil.rmtree(partial)
-        for number, stored in enumerate(runs, 1):
-            _write_run(Run(partial / f"run-{number:02}"), stored)
+        partial.mkdir(parents=True)
+        if isinstance(kept, Timings):
+            write_text(partial / TIMINGS, json.dumps(kept.items, indent=1) + "\n")
+        else:
+            for number, stored in enumerate(kept, 1):
+                _write_run(Run(partial / f"run-{number:02}"), stored)
         _write_description(partial, baseline)
         if path.exists():
             shutil.rmtree(path)
@@ -129,6 +155,8 @@ def read_baseline(path: Path) -> Baseline:
     Raises:
         IngestError: there is none, or it is damaged or of a newer nsightkit.
     """
+    if not is_baseline(path):
+        raise IngestError(f"{path}: no baseline of that name; 'nsightkit baseline list' shows them", slug="no-baseline")
     try:
         data = json.loads((path / DESCRIPTION).read_text(encoding="utf-8"))
         version = int(data["schema_version"])
@@ -136,7 +164,7 @@ def read_baseline(path: Path) -> Baseline:
         found = Baseline(**{**_known(Baseline, data), "accepted": accepted})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise IngestError(
-            f"{path}: no baseline ({error}); make it with 'nsightkit baseline save'", slug="no-baseline"
+            f"{path / DESCRIPTION}: damaged ({error}); save the baseline again", slug="no-baseline"
         ) from None
     if version > SCHEMA_VERSION:
         raise IngestError(f"{path}: written by a newer nsightkit (schema {version}); upgrade", slug="no-baseline")
@@ -151,6 +179,23 @@ def _known(kind: type, data: Mapping[str, Any]) -> dict[str, Any]:
 def run_paths(path: Path) -> list[Path]:
     """Return the run directories of the baseline at `path`, one a process run."""
     return sorted(found.parent for found in path.glob("run-*/run.json"))
+
+
+def read_timings(path: Path) -> list[dict[str, Any]] | None:
+    """Return the timings that the baseline at `path` keeps; None where it keeps sums of kernels.
+
+    Raises:
+        IngestError: they are damaged.
+    """
+    if not (path / TIMINGS).is_file():
+        return None
+    try:
+        found = json.loads((path / TIMINGS).read_text(encoding="utf-8"))
+        if not isinstance(found, list):
+            raise ValueError("no list")
+    except (OSError, ValueError) as error:
+        raise IngestError(f"{path / TIMINGS}: damaged ({error}); save the baseline again", slug="no-baseline") from None
+    return found
 
 
 def list_baselines(folder: Path) -> list[Baseline]:

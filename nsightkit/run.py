@@ -107,24 +107,38 @@ class Run:
             IngestError: it is missing, damaged, or of a newer nsightkit.
         """
         try:
-            data = json.loads(self.info_path.read_text(encoding="utf-8"))
-            version = int(data["schema_version"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise IngestError(
-                f"{self.info_path}: not a run description ({error}); ingest the captures again",
-                slug="damaged-run",
-            ) from None
-        if version > SCHEMA_VERSION:
-            raise IngestError(
-                f"{self.info_path}: written by a newer nsightkit (schema {version}); upgrade nsightkit to read it",
-                slug="damaged-run",
-            )
-        captures = tuple(_build(Capture, item) for item in data.get("captures", ()))
-        return _build(RunInfo, {**data, "captures": captures})
+            text = self.info_path.read_bytes()
+        except OSError as error:
+            raise _not_a_description(self.info_path, error) from None
+        return info_from(text, self.info_path)
 
     def write_info(self, info: RunInfo) -> None:
         """Write ``run.json`` so that a reader sees the old or the new one, never a half."""
         write_text(self.info_path, json.dumps(asdict(info), indent=2) + "\n")
+
+
+def info_from(text: bytes, where: Path | str) -> RunInfo:
+    """Return the description that ``run.json`` holds; `where` it was is named in errors.
+
+    Raises:
+        IngestError: it is damaged, or of a newer nsightkit.
+    """
+    try:
+        data = json.loads(text)
+        version = int(data["schema_version"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise _not_a_description(where, error) from None
+    if version > SCHEMA_VERSION:
+        raise IngestError(
+            f"{where}: written by a newer nsightkit (schema {version}); upgrade nsightkit to read it",
+            slug="damaged-run",
+        )
+    captures = tuple(_build(Capture, item) for item in data.get("captures", ()))
+    return _build(RunInfo, {**data, "captures": captures})
+
+
+def _not_a_description(where: Path | str, error: Exception) -> IngestError:
+    return IngestError(f"{where}: not a run description ({error}); ingest the captures again", slug="damaged-run")
 
 
 def _build(kind: type[_T], data: dict[str, Any]) -> _T:
@@ -136,6 +150,12 @@ def _build(kind: type[_T], data: dict[str, Any]) -> _T:
 def is_run(path: Path) -> bool:
     """Say whether `path` is a run directory."""
     return (path / INFO_NAME).is_file()
+
+
+def rank_runs(folder: Path) -> list[Path]:
+    """Return the runs rank0, rank1, … in `folder`, by number: 'nsightkit profile -o FOLDER' makes one a rank."""
+    found = {int(path.name[4:]): path for path in folder.glob("rank*") if path.name[4:].isdigit() and is_run(path)}
+    return [found[number] for number in sorted(found)]
 
 
 def newest_run(folder: Path) -> Run:

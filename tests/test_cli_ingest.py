@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from builders.ncu import speed_of_light_csv
+from builders.nsys import Capture, write_sqlite
 from nsightkit.cli import cli
 from nsightkit.run import Run
 
@@ -131,3 +132,22 @@ def test_usage_is_exit_code_2(invoke):
 def test_a_typo_in_a_command_is_answered_with_the_commands(invoke):
     assert "no command 'clasify'; did you mean 'classify'?" in invoke("clasify").stderr
     assert "the commands are " in invoke("xyz").stderr
+
+
+def test_a_capture_made_elsewhere_is_judged(invoke, tmp_path):
+    speed_of_light_csv(tmp_path / "report.csv")
+    write_sqlite(tmp_path / "empty.sqlite", Capture())
+    invoke("ingest", str(tmp_path / "report.csv"), str(tmp_path / "empty.sqlite"), "-o", str(tmp_path / "run"))
+    judged = {c.backend: c.quality for c in Run(tmp_path / "run").read_info().captures}
+    assert judged["nsys"]["verdict"] == "unusable"
+    assert "no kernels: no GPU was traced" in judged["nsys"]["reasons"][0]
+    assert judged["ncu"]["verdict"] in ("good", "usable")
+    invoke("render", str(tmp_path / "run"))
+    text = (tmp_path / "run" / "report" / "report.md").read_text(encoding="utf-8")
+    assert "Capture quality: unusable" in text
+
+
+def test_a_report_straight_from_a_capture_says_what_it_is_worth(invoke, tmp_path):
+    write_sqlite(tmp_path / "empty.sqlite", Capture())
+    invoke("render", str(tmp_path / "empty.sqlite"), "-o", str(tmp_path / "out"))
+    assert "Capture quality: unusable" in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")

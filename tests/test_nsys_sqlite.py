@@ -455,6 +455,16 @@ def test_a_damaged_log_beside_an_empty_database_is_refused(tmp_path: Path) -> No
     assert snapshot(tmp_path) == before
 
 
+def test_events_that_nsys_missed_are_quoted(tmp_path: Path) -> None:
+    columns = [("severity", "INTEGER"), ("text", "TEXT"), ("source", "INTEGER")]
+    said = [(2, "Not all CUDA events might have been collected.", 1)] * 2 + [(1, "Profiling has started.", 2)]
+    path = write_sqlite(
+        tmp_path / "x.sqlite", Capture((Kernel("k", 0, 9),), extra={"DIAGNOSTIC_EVENT": (columns, said)})
+    )
+    ((source,), _) = find_sources([path])
+    assert source.read().notes == ('events may be missing: nsys said "Not all CUDA events might have been collected."',)
+
+
 # --- real exports
 
 
@@ -471,5 +481,5 @@ def test_every_shared_export_gives_its_tables(shared_data: Path) -> None:
         assert len(kernels) == (
             0 if index[f"nsys-sqlite/{file.name}"] == "none" else int(index[f"nsys-sqlite/{file.name}"])
         )
-        assert bool(data.notes) == (not kernels)
+        assert any(note.startswith("no kernel rows") for note in data.notes) == (not kernels)
     assert {p.name: p.stat().st_mtime_ns for p in (shared_data / "nsys-sqlite").iterdir()} == before

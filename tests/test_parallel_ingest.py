@@ -1,6 +1,7 @@
 """Many captures at once: the run is that of one process row for row, damage costs one capture, and work is kept."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -84,6 +85,55 @@ def test_what_is_complete_is_not_read_again(captures, tmp_path, monkeypatch):
     assert content(fresh).keys() == again.keys()
 
 
+@pytest.fixture
+def namesakes(tmp_path):
+    """Captures of one name in a folder each, as a launcher leaves them, and one that is damaged."""
+    for rank in (0, 1, 3):
+        folder = tmp_path / "job" / f"rank{rank}"
+        folder.mkdir(parents=True)
+        write_sqlite(folder / "report1.sqlite", Capture(kernels=(Kernel(f"of rank {rank}", 1, 5 + rank),)))
+    broken = tmp_path / "job" / "rank2"
+    broken.mkdir()
+    whole = (tmp_path / "job" / "rank1" / "report1.sqlite").read_bytes()
+    (broken / "report1.sqlite").write_bytes(whole[: len(whole) // 2])
+    return tmp_path / "job"
+
+
+def kernels_by_rank(run):
+    info = run.read_info()
+    return {c.rank: pq.read_table(run.table_path("kernel_launches", c.capture_id))["kernel_name"].to_pylist()
+            for c in info.captures}  # fmt: skip
+
+
+def test_captures_of_one_name_in_several_folders_stay_apart(namesakes, tmp_path, monkeypatch):
+    run = Run(tmp_path / "run")
+    _, failures = ingest_paths([namesakes], run)
+    expected = {rank: [f"of rank {rank}"] for rank in (0, 1, 3)}
+    assert kernels_by_rank(run) == expected
+    assert [f.path.parent.name for f in failures] == ["rank2"]
+    before = {p: p.stat().st_mtime_ns for p in run.path.glob("tables/*/*.parquet")}
+    read = []
+    real = store._ingest_one
+    monkeypatch.setattr(store, "_ingest_one", lambda source, *more: read.append(source.paths[0]) or real(source, *more))
+    _, again = ingest_paths([namesakes], run, IngestOptions(resume=True))
+    # Only the damaged one is tried again; nothing is written.
+    assert [path.parent.name for path in read] == ["rank2"]
+    assert again == failures
+    assert {p: p.stat().st_mtime_ns for p in run.path.glob("tables/*/*.parquet")} == before
+
+
+def test_one_that_is_mended_and_one_that_is_gone(namesakes, tmp_path):
+    run = Run(tmp_path / "run")
+    ingest_paths([namesakes], run)
+    (namesakes / "rank2" / "report1.sqlite").unlink()
+    write_sqlite(namesakes / "rank2" / "report1.sqlite", Capture(kernels=(Kernel("mended", 1, 9),)))
+    (namesakes / "rank0" / "report1.sqlite").unlink()
+    _, failures = ingest_paths([namesakes], run, IngestOptions(resume=True))
+    assert failures == []
+    assert kernels_by_rank(run) == {1: ["of rank 1"], 2: ["mended"], 3: ["of rank 3"]}
+    assert len(list(run.path.glob("tables/kernel_launches/*.parquet"))) == 3
+
+
 def test_other_tables_are_another_wish(captures, tmp_path):
     run = Run(tmp_path / "run")
     ingest_paths([captures], run, IngestOptions(wanted={"gpus": None}))
@@ -158,6 +208,63 @@ def test_ctrl_c_keeps_what_is_complete(tmp_path):
     assert len(kept) < 40
     info, failures = ingest_paths([folder], run, IngestOptions(resume=True))
     assert (len(info.captures), failures) == (40, [])
+
+
+def test_what_was_noted_before_a_kill_is_not_read_again(captures, tmp_path, monkeypatch):
+    killed, whole = tmp_path / "killed", Run(tmp_path / "whole")
+    monkeypatch.setattr(store, "NOTE_S", 0.0)
+
+    def progress(name, done, count):
+        # What a SIGKILL at this moment would leave.
+        if done == 4:
+            shutil.copytree(whole.path, killed)
+
+    ingest_paths([captures], whole, IngestOptions(progress=progress))
+    assert not (killed / "run.json").exists()
+    assert (killed / "tables" / ".unfinished.json").is_file()
+    assert not (whole.path / "tables" / ".unfinished.json").exists()
+    result = CliRunner().invoke(cli, ["ingest", str(captures), "-o", str(killed)])
+    assert "go on with --resume" in result.stderr
+    read = []
+    one = store._ingest_one
+    monkeypatch.setattr(
+        store, "_ingest_one", lambda source, *rest: read.append(source.capture_id) or one(source, *rest)
+    )
+    ingest_paths([captures], Run(killed), IngestOptions(resume=True))
+    assert read == ["train-rank3", "train-rank4", "train-rank5", "train-rank9"]
+    assert content(Run(killed)).keys() == content(whole).keys()
+    assert all(table.equals(content(whole)[name]) for name, table in content(Run(killed)).items())
+    assert Run(killed).read_info().captures == whole.read_info().captures
+    assert not (killed / "tables" / ".unfinished.json").exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks Linux which processes there are")
+def test_workers_end_with_the_process_that_started_them(tmp_path):
+    script = tmp_path / "start.py"
+    script.write_text(
+        "import os, sys, time\n"
+        "from nsightkit.ingest import parallel\n"
+        "def pid(_):\n    time.sleep(0.1)\n    return os.getpid()\n"
+        "if __name__ == '__main__':\n"
+        "    for _, found in parallel.each(pid, dict.fromkeys(range(100)), 2):\n"
+        "        print(found, flush=True)\n"
+    )
+    process = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, cwd=Path.cwd())
+    workers = {int(process.stdout.readline()) for _ in range(6)}
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    deadline = time.monotonic() + 30
+    while any(_lives(worker) for worker in workers):
+        assert time.monotonic() < deadline, workers
+        time.sleep(0.05)
+
+
+def _lives(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 @pytest.mark.parametrize(

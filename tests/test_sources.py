@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from builders.ncu import speed_of_light_csv
+from builders.ncu import container, speed_of_light_csv
 from nsightkit.ingest import find_sources
 from nsightkit.run import Run, RunInfo
 
@@ -85,6 +85,47 @@ def test_a_link_is_its_target_and_a_copy_is_read_once(tmp_path):
     sources, failures = find_sources([tmp_path, trace])
     assert [[path.name for path in source.paths] for source in sources] == [["a.json"]]
     assert [(f.path.name, f.reason) for f in failures] == [("c.json", "a copy of a.json, which is read")]
+
+
+def test_a_copy_in_another_folder_says_of_which(tmp_path):
+    for name in ("rank0", "rank1"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "report1.json").write_text(json.dumps(TRACE))
+    [failure] = find_sources([tmp_path])[1]
+    assert (failure.path.parent.name, failure.reason) == ("rank1", "a copy of rank0/report1.json, which is read")
+
+
+@pytest.mark.parametrize("page", ["r.csv", "r.raw.csv", "r_details.csv", "r.ncu-rep.csv"])
+def test_a_page_beside_its_report_is_not_counted_again(tmp_path, page):
+    container().write(tmp_path / "r.ncu-rep")
+    speed_of_light_csv(tmp_path / page)
+    sources, failures = find_sources([tmp_path])
+    assert [[path.name for path in source.paths] for source in sources] == [["r.ncu-rep"]]
+    assert [(f.path.name, f.reason, f.slug) for f in failures] == [
+        (page, "a page of r.ncu-rep, which is read", "there-twice")
+    ]
+
+
+@pytest.mark.parametrize("page", ["other.csv", "r2.csv", "r-kernel-7.csv"])
+def test_a_page_of_another_name_is_a_capture_of_its_own(tmp_path, page):
+    container().write(tmp_path / "r.ncu-rep")
+    speed_of_light_csv(tmp_path / page)
+    sources, _ = find_sources([tmp_path])
+    assert len(sources) == 2
+
+
+def test_a_page_that_is_named_is_read(tmp_path):
+    container().write(tmp_path / "r.ncu-rep")
+    sources, _ = find_sources([speed_of_light_csv(tmp_path / "r.csv")])
+    assert [source.reader for source in sources] == ["ncu_csv"]
+
+
+def test_a_report_alone_keeps_its_name_and_among_others_says_its_folder(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        speed_of_light_csv(tmp_path / name / "report.csv")
+    assert list(found(tmp_path / "a" / "report.csv")[0]) == ["report"]
+    assert list(found(tmp_path / "a", tmp_path / "b")[0]) == ["a-report", "b-report"]
 
 
 def test_a_folder_of_runs_is_answered_with_a_run(tmp_path):

@@ -46,9 +46,11 @@ class CaptureFacts:
     overhead_ratio: float | None = None  # traced ÷ untraced
     overhead_interval: tuple[float, float] | None = None  # of that ratio
     overhead_wanted: bool = True
+    overhead_single: float | None = None  # traced ÷ untraced of one timing each
     clock_control: str | None = None
     other_processes: tuple[str, ...] = ()
     warm_repetitions: int | None = None  # before the first timed one
+    made_elsewhere: bool = False  # nsightkit did not run the program
     tool: str = ""
 
 
@@ -269,6 +271,18 @@ def _overhead(capture: _Capture) -> Iterator[Reason]:
     if facts.overhead_ratio is None:
         if facts.overhead_interval is not None:
             yield _unmeasurable(*facts.overhead_interval)
+        elif facts.overhead_single is not None:
+            yield Reason(
+                "usable", "the overhead of tracing is not known: timed once each, the run took "
+                f"{facts.overhead_single:.2f} times as long with the profiler, and no profiler makes a run shorter; no "
+                "idle or launch-bound verdict is given",
+                "capture when the machine is quiet, and several times (--repeat 3)",
+            )  # fmt: skip
+        elif facts.made_elsewhere:
+            yield Reason(
+                "usable", "the overhead of tracing is not known: no untraced run was timed beside it",
+                "to have it measured, capture with 'nsightkit profile'",
+            )  # fmt: skip
         elif facts.overhead_wanted:
             yield Reason("usable", "the overhead of tracing is not known: no idle or launch-bound verdict is given",
                          "leave out --no-overhead, and capture the whole run")  # fmt: skip

@@ -1,22 +1,15 @@
-"""Reads a Chrome trace: JSON with `traceEvents`, plain or gzip, its times exact to the nanosecond.
+"""Times of a Chrome trace, exact to the nanosecond, and how the spans of one thread lie inside each other.
 
-In: a file. Out: the object in it, each decimal kept as its text, so that a time of 16 digits loses nothing; and how the
-spans of one thread lie inside each other.
+In: numbers as they stand in the file, each decimal kept as its text, so that a time of 16 digits loses nothing. Out:
+whole nanoseconds, and `Nesting`.
 """
 
-import gzip
-import json
-import zlib
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
-from pathlib import Path
 from typing import Any
 
-from nsightkit.errors import IngestError
-
-_GZIP_MAGIC = b"\x1f\x8b"
 # Half of what int64 holds: sums and differences of two times still fit.
 _LARGEST_NS = 2**62
 
@@ -25,45 +18,6 @@ class Decimals(str):
     """A decimal number as it stands in the file; a plain `str` is a JSON string."""
 
     __slots__ = ()
-
-
-def load_trace(path: Path) -> dict[str, Any]:
-    """Return the JSON object in `path`, decimals as `Decimals`.
-
-    Raises:
-        IngestError: the file cannot be read, is truncated, or is no JSON object with a list of events.
-    """
-    text = _text_of(path)
-    try:
-        data = json.loads(text, parse_float=Decimals)
-    except json.JSONDecodeError as error:
-        cut = error.pos >= len(text.rstrip()) - 1 or error.msg.startswith("Unterminated string")
-        what = "the file is truncated" if cut else "the file is damaged"
-        raise _bad(path, f"{what}: {error.msg} at character {error.pos} of {len(text)}; export it again") from None
-    except (RecursionError, ValueError) as error:
-        raise _bad(path, f"the file is damaged: {error}; export it again") from None
-    if not isinstance(data, dict) or not isinstance(data.get("traceEvents"), list):
-        raise _bad(path, "JSON, but not a trace: it has no list 'traceEvents'; name a trace of torch.profiler")
-    return data
-
-
-def _text_of(path: Path) -> str:
-    try:
-        raw = path.read_bytes()
-        raw = gzip.decompress(raw) if raw[:2] == _GZIP_MAGIC else raw
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise _bad(path, f"the compressed file is truncated or damaged: {error}; copy it again") from None
-    except OSError as error:
-        raise IngestError(f"{path}: cannot be read ({error.strerror})", slug="cannot-read") from None
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        # Names of a damaged locale cost their odd characters, not the trace.
-        return raw.decode("utf-8-sig", errors="replace")
-
-
-def _bad(path: Path, reason: str) -> IngestError:
-    return IngestError(f"{path}: {reason}", slug="damaged-trace")
 
 
 def nanoseconds(microseconds: Any) -> int | None:

@@ -15,11 +15,15 @@ from typing import TYPE_CHECKING, Any
 from nsightkit.errors import NsightkitError
 from nsightkit.ingest.reader import CaptureData, Wanted, wanted_columns
 from nsightkit.ingest.sources import Failure, Source, find_sources
-from nsightkit.run import Capture, Run, RunInfo, is_run
+from nsightkit.run import Capture, Run, RunInfo, is_run, rank_runs
 from nsightkit.tables import TABLES, Table
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+# A launch takes about 150 bytes with all its columns.
+_MOST_KEPT_ROWS = 500_000
 
 
 @dataclass
@@ -42,6 +46,11 @@ class Dataset:
         """Say whether any capture has `table`."""
         return any(run.table_paths(table) for run in self.runs) or any(table in p.tables for p in self.parts.values())
 
+    def holds_rows(self, table: str) -> bool:
+        """Say whether `table` has any row; a stored one is not read for that."""
+        stored = any(capture.row_counts.get(table) for capture in self.info.captures)
+        return stored or (self.has(table) and bool(self.arrow(table).num_rows))
+
     def rows(self, table: str) -> list[dict[str, Any]]:
         """Return the rows of a small table as dictionaries with every declared column; None where it is missing."""
         names = TABLES[table].column_names
@@ -56,11 +65,26 @@ class Dataset:
         ]
 
     def arrow(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """Return `table` as Arrow, all captures together; no rows where none has it."""
+        """Return `table` as Arrow, all captures together; no rows where none has it.
+
+        What was read is kept, but for some columns of a large stored table: to read these again costs less than the
+        memory of them all.
+        """
         if table not in self._arrow:
-            self._arrow[table] = self._read(table)
+            if columns is not None and self._is_large(table):
+                import pyarrow as pa
+
+                pa.default_memory_pool().release_unused()
+                return self._read(table, columns).select(list(columns))
+            self._arrow[table] = self._read(table, wanted_columns(self.wanted, table))
         whole = self._arrow[table]
         return whole if columns is None else whole.select(list(columns))
+
+    def take(self, table: str) -> pa.Table:
+        """Return `table` as `arrow` does, once: it is not kept, and a capture's file cannot be read for it again."""
+        whole = self.arrow(table)
+        del self._arrow[table]
+        return whole
 
     def counts(self, capture_id: str) -> dict[str, int]:
         """Return table -> number of rows of one capture; a stream is read to be counted."""
@@ -81,12 +105,16 @@ class Dataset:
                 names[row["capture_id"]].append(row["gpu_name"])
         return {capture: ", ".join(found) for capture, found in names.items()}
 
-    def _read(self, table: str) -> pa.Table:
+    def _is_large(self, table: str) -> bool:
+        """Say whether a table of stored runs alone has more rows than should be held whole."""
+        stored = sum(capture.row_counts.get(table, 0) for capture in self.info.captures)
+        return stored > _MOST_KEPT_ROWS and not any(table in part.tables for part in self.parts.values())
+
+    def _read(self, table: str, columns: Sequence[str] | None) -> pa.Table:
         import pyarrow as pa
 
         from nsightkit import parquet
 
-        columns = wanted_columns(self.wanted, table)
         declared = _narrowed(TABLES[table], columns)
         stored = [
             parquet.prefixed(parquet.read_table(declared, run.table_paths(table)), self.prefix(run))
@@ -135,9 +163,10 @@ def open_dataset(paths: Sequence[Path], wanted: Wanted = None) -> Dataset:
     """Open captures, folders of captures and run directories as one dataset.
 
     Args:
-        paths: what the user named.
+        paths: what the user named; a folder with the runs rank0, rank1, … of one job means all of them.
         wanted: the tables that will be asked for, with the columns needed; None for all.
     """
+    paths = [inner for path in paths for inner in (() if is_run(path) else rank_runs(path)) or (path,)]
     sources, failures = find_sources([path for path in paths if not is_run(path)])
     dataset = Dataset(_name_of(paths), RunInfo(), failures=failures, wanted=wanted)
     # A run that is named twice is one run.
@@ -189,7 +218,7 @@ def capture_of(source: Source, data: CaptureData) -> Capture:
         source=", ".join(path.name for path in source.paths),
         scope=data.scope,
         notes=data.notes,
-        rank=rank_in(source.paths[0].name) if data.rank is None else data.rank,
+        rank=_rank_of(source.paths[0]) if data.rank is None else data.rank,
     )
 
 
@@ -207,6 +236,12 @@ def rank_in(file_name: str) -> int | None:
     """
     found = {int(number) for number in _RANK.findall(_LOCAL.sub("", file_name))}
     return found.pop() if len(found) == 1 else None
+
+
+def _rank_of(path: Path) -> int | None:
+    """Return the rank that the name of a file states, or else that of its folder (job/rank3/report1.sqlite)."""
+    own = rank_in(path.name)
+    return rank_in(path.absolute().parent.name) if own is None else own
 
 
 def merge_infos(infos: Sequence[RunInfo]) -> RunInfo:

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from nsightkit.errors import IngestError
+from nsightkit.ingest.sources import near_name
 
 _MOST_BYTES = 64 << 20
 
 
 def load_results(paths: Sequence[Path]) -> list[tuple[str, dict[str, Any]]]:
     """Return the objects in `paths`, files in the order of their names; a folder's are those right in it.
+
+    A sweep's folder stands for the results of its cells, each named as its cell.
 
     Raises:
         IngestError: a path is missing, a file is no JSON, or there is no object at all.
@@ -28,10 +31,12 @@ def load_results(paths: Sequence[Path]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _files(path: Path) -> list[Path]:
+    if (path / "sweep.json").is_file():
+        return sorted(path.glob("cells/*/results.json"))
     if path.is_dir():
         return sorted(file for file in path.iterdir() if file.suffix in (".json", ".jsonl"))
     if not path.is_file():
-        raise IngestError(f"{path}: no such file or folder", slug="no-results")
+        raise IngestError(f"{path}: no such file or folder{near_name(path)}", slug="no-results")
     return [path]
 
 
@@ -44,4 +49,5 @@ def _objects(file: Path) -> list[tuple[str, dict[str, Any]]]:
         loaded = [json.loads(line) for line in lines]
     except (OSError, ValueError) as error:
         raise IngestError(f"{file}: no JSON ({error}); leave the file out or mend it", slug="no-results") from None
-    return [(file.name, data) for data in loaded if isinstance(data, dict)]
+    name = file.parent.name if file.parent.parent.name == "cells" else file.name
+    return [(name, data) for data in loaded if isinstance(data, dict)]

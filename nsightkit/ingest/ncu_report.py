@@ -22,6 +22,7 @@ from nsightkit.ingest.ncu_container import MAGIC, Container, is_container, walk
 from nsightkit.ingest.ncu_rows import (
     CLUSTER_NUMBERS,
     DEVICE_NUMBERS,
+    STALL_NUMBERS,
     Launch,
     Metric,
     Rule,
@@ -155,6 +156,7 @@ class _ActionReader:
         counted = wants(wanted, "kernel_counters")
         self._names = (
             *(sorted(metrics.needed_names()) if counted else ()),
+            *(STALL_NUMBERS if wants(wanted, "warp_stalls") else ()),
             *DEVICE_NUMBERS,
             *CLUSTER_NUMBERS,
             *_PLACES,

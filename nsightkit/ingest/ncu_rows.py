@@ -1,7 +1,7 @@
 """What the readers of Nsight Compute share: one profiled launch, and the tables made of launches.
 
 In: `Launch` values in the order in which they were profiled. Out: plain columns of kernel_counters, gpus,
-rule_results and metric_values, and the facts on which all launches agree. No Arrow is imported here.
+rule_results, warp_stalls and metric_values, and the facts on which all launches agree. No Arrow is imported here.
 """
 
 from __future__ import annotations
@@ -113,6 +113,7 @@ def capture_data(launches: Sequence[Launch], wanted: Wanted, **others: Any) -> C
         "kernel_counters": kernel_counters,
         "gpus": gpus,
         "rule_results": rule_results,
+        "warp_stalls": warp_stalls,
         "metric_values": metric_values,
     }
     tables = {
@@ -222,6 +223,28 @@ def rule_results(launches: Sequence[Launch]) -> Columns:
             columns["launch_index"].append(index)
             for name in Rule.__slots__:
                 columns[name].append(getattr(rule, name))
+    return columns
+
+
+# Source: WarpStateStats of ncu 2024.1 and 2025.3.1, "Warp State".
+_STALL = "smsp__average_warps_issue_stalled_{}_per_issue_active.ratio"
+STALL_REASONS = (
+    "barrier", "branch_resolving", "dispatch_stall", "drain", "gmma", "imc_miss", "lg_throttle", "long_scoreboard",
+    "math_pipe_throttle", "membar", "mio_throttle", "misc", "no_instruction", "not_selected", "selected",
+    "short_scoreboard", "sleeping", "tex_throttle", "wait",
+)  # fmt: skip
+STALL_NUMBERS = tuple(_STALL.format(reason) for reason in STALL_REASONS)
+
+
+def warp_stalls(launches: Sequence[Launch]) -> Columns:
+    """Return the columns of warp_stalls, one row per reason that was seen in a launch."""
+    columns = _empty(TABLES["warp_stalls"])
+    for index, launch in enumerate(launches):
+        for reason, name in zip(STALL_REASONS, STALL_NUMBERS, strict=True):
+            value = launch.raw.get(name)
+            if value is not None and value > 0 and not launch.failed:
+                for column, entry in (("launch_index", index), ("reason", reason), ("warps_per_issue", value)):
+                    columns[column].append(entry)
     return columns
 
 

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from nsightkit.errors import IngestError
 from nsightkit.ingest import nsys_schema as nsys
+from nsightkit.ingest.nsys_devices import NOTE, DeviceNumbers, device_numbers
+from nsightkit.ingest.nsys_gpu_metrics import sample_stream
+from nsightkit.ingest.nsys_memory import device_memory
 from nsightkit.ingest.nsys_nvtx import range_stream
 from nsightkit.ingest.nsys_tables import (
     Export,
@@ -44,22 +47,25 @@ def capture_data(export: Export, wanted: Wanted) -> CaptureData:
             f"{nsys.STRINGS}; name a file that 'nsys export --type sqlite' wrote",
             slug="no-nsys-export",
         )
-    gpus = _gpus(export)
-    tables: dict[str, TableData] = {**_large_tables(export, wanted)}
+    gpus, devices = _gpus(export), device_numbers(export)
+    tables: dict[str, TableData] = {**_large_tables(export, wanted, devices)}
     if wants(wanted, "gpus") and gpus["device_id"]:
         tables["gpus"] = gpus
+    memory = device_memory(export, devices) if wants(wanted, "device_memory") else {}
+    if memory.get("time_ns"):
+        tables["device_memory"] = memory
     diagnostics = _diagnostics(export) if wants(wanted, "diagnostics") else {}
     if diagnostics.get("text"):
         tables["diagnostics"] = diagnostics
     return CaptureData(
         BACKEND, tables, tool_version=_tool_version(export), scope=_scope(export), facts=_facts(export, gpus),
-        notes=tuple(_notes(export)),
+        notes=(*_notes(export), *_lost(diagnostics), *([NOTE] if devices else [])),
     )  # fmt: skip
 
 
-def _large_tables(export: Export, wanted: Wanted) -> dict[str, Iterable[pa.RecordBatch]]:
+def _large_tables(export: Export, wanted: Wanted, devices: DeviceNumbers | None) -> dict[str, Iterable[pa.RecordBatch]]:
     def stream(ours: str, theirs: str, recipes: Any) -> Stream:
-        return Stream(ours, theirs, recipes, wanted_columns(wanted, ours))
+        return Stream(ours, theirs, devices.recipes(recipes) if devices else recipes, wanted_columns(wanted, ours))
 
     parts = [
         stream("kernel_launches", nsys.KERNEL, kernel_recipes),
@@ -70,6 +76,8 @@ def _large_tables(export: Export, wanted: Wanted) -> dict[str, Iterable[pa.Recor
     ]
     if wants(wanted, "nvtx_ranges") and export.has_rows(nsys.NVTX):
         parts.append(range_stream(export, wanted_columns(wanted, "nvtx_ranges")))
+    if wants(wanted, "gpu_metric_samples") and export.has_rows(nsys.GPU_METRICS):
+        parts.append(sample_stream(export, wanted_columns(wanted, "gpu_metric_samples")))
     grouped: dict[str, list[Stream]] = {}
     for part in parts:
         if wants(wanted, part.ours) and export.has_rows(part.theirs):
@@ -113,6 +121,12 @@ def _diagnostics(export: Export) -> dict[str, list[Any]]:
         "text": [row["text"] for row in rows],
         "source": [nsys.DIAGNOSTIC_SOURCES.get(row["source"]) for row in rows],
     }
+
+
+def _lost(diagnostics: dict[str, list[Any]]) -> list[str]:
+    """Quote what nsys says of events that it missed: sums and counts are then of those that it has."""
+    said = dict.fromkeys(" ".join(text.split()) for text in diagnostics.get("text", ()) if text.startswith("Not all "))
+    return [f'events may be missing: nsys said "{text[:200]}"' for text in said]
 
 
 def _tool_version(export: Export) -> str | None:

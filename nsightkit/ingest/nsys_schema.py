@@ -14,9 +14,13 @@ GRAPH_TRACE = "CUPTI_ACTIVITY_KIND_GRAPH_TRACE"
 NVTX = "NVTX_EVENTS"
 DIAGNOSTICS = "DIAGNOSTIC_EVENT"
 GPU = "TARGET_INFO_GPU"
+CUDA_DEVICE = "TARGET_INFO_CUDA_DEVICE"
 SYSTEM_ENV = "TARGET_INFO_SYSTEM_ENV"
 SESSION_START = "TARGET_INFO_SESSION_START_TIME"
 STREAMS = ("TARGET_INFO_CUDA_CONTEXT_INFO", "TARGET_INFO_CUDA_STREAM")
+GPU_METRICS = "GPU_METRICS"
+MEMORY_USAGE = "CUDA_GPU_MEMORY_USAGE_EVENTS"
+GPU_METRIC_NAMES = "TARGET_INFO_GPU_METRICS"
 EXPORT_META = ("META_DATA_EXPORT", "EXPORT_META_DATA")
 STRINGS = "StringIds"
 
@@ -80,6 +84,28 @@ MEMORY_KINDS = {
     0: "pageable", 1: "pinned", 2: "device", 3: "array", 4: "managed", 5: "device static", 6: "managed static",
     7: "unknown",
 }  # fmt: skip
+
+# Metrics of `--gpu-metrics` as nsys calls them on some chips -> our name. A unit in brackets may follow the name; of
+# the several units of one metric only percent (and MHz) is on a scale of its own.
+# Source: metric sets of nsys 2023.4 for TU10x to GH100; analysis scripts in public repositories for 2024 and later.
+SAMPLED = {
+    "GR Active": "gr_active_pct",
+    "SM Active": "sm_active_pct",
+    "SMs Active": "sm_active_pct",
+    "SM Issue": "sm_issue_pct",
+    "Tensor Active": "tensor_active_pct",
+    "Tensor Active / FP16 Active": "tensor_active_pct",
+    "DRAM Read Bandwidth": "dram_read_pct",
+    "DRAM Write Bandwidth": "dram_write_pct",
+    "Compute Warps in Flight": "compute_warps_pct",
+    "GPC Clock Frequency": "gpc_clock_hz",
+}
+SAMPLED_UNITS = {"_pct": ("", "Throughput %"), "_hz": ("", "MHz")}
+# The clock is stored in Hz although its unit is called MHz; a smaller number would be MHz indeed.
+LEAST_HZ = 100_000
+
+# memoryOperationType
+MEMORY_RELEASE = 1
 
 SEVERITIES = {1: "info", 2: "warning", 3: "error"}  # 4 is verbose: not kept
 DIAGNOSTIC_SOURCES = {1: "injection", 2: "daemon", 3: "analysis"}

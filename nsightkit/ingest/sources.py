@@ -9,7 +9,7 @@ import hashlib
 import importlib
 import re
 import zlib
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -21,6 +21,10 @@ from nsightkit.run import CAPTURE_NAME, LOG_NAME, is_run
 # In the order in which they are asked; the first that recognizes a file reads it.
 READERS = ("ncu_report", "nsys_sqlite", "nsys_parquet", "nsys_report", "torch_trace", "nsys_stats", "ncu_csv")
 HEAD_BYTES = 65536
+TWICE = "there-twice"  # slug of what is passed over because the same launches are read from another file
+_MOST_NAMES = 2000  # of a folder that are compared with a name that does not exist
+# What the pages of a report are called that ncu --import --csv prints, behind the report's own name.
+_PAGES = ("", "raw", "details", "ncu", "page-raw", "page-details", "metrics")
 
 
 @dataclass(frozen=True)
@@ -73,16 +77,34 @@ def _without_twins(
 ) -> Iterator[tuple[str, Path, bool]]:
     """Yield `found` without second ways to the same launches: counting both would double every number."""
     exports = {_stem(path) for reader, path, _ in found if reader in ("nsys_sqlite", "nsys_parquet")}
+    reports = {path for reader, path, _ in found if reader == "ncu_report"}
     copies = _copies([path for reader, path, _ in found if reader != "ncu_csv"])
     for reader, path, named in found:
         if reader == "nsys_report" and not named and _stem(path) in exports:
             reason = "its export lies beside it and is read instead"
+        elif reader == "ncu_csv" and not named and (report := _report_beside(path, reports)) is not None:
+            reason = f"a page of {report.name}, which is read"
         elif not named and path in copies:
-            reason = f"a copy of {copies[path].name}, which is read"
+            reason = f"a copy of {_told_apart(copies[path], path)}, which is read"
         else:
             yield reader, path, named
             continue
-        failures.append(Failure(path, reason, "not-a-capture", named=False, is_capture=False))
+        failures.append(Failure(path, reason, TWICE, named=False, is_capture=False))
+
+
+def _told_apart(file: Path, other: Path) -> str:
+    """Return the name of `file`, with its folder where it is not that of `other`: report1.sqlite is in many."""
+    return file.name if file.parent == other.parent else str(Path(file.parent.name, file.name))
+
+
+def _report_beside(csv: Path, reports: Collection[Path]) -> Path | None:
+    """Return the report of which `csv` is a page by its name: r.csv, r.raw.csv or r_details.csv beside r.ncu-rep."""
+    for report in reports:
+        if report.parent == csv.parent and csv.name.startswith(report.stem):
+            rest = csv.name[len(report.stem) :].lower().removesuffix(".csv").removesuffix(".ncu-rep")
+            if rest.strip("._-") in _PAGES:
+                return report
+    return None
 
 
 def _alike(groups: Iterable[Sequence[Path]], key: Callable[[Path], Hashable]) -> list[list[Path]]:
@@ -119,7 +141,7 @@ def _copies(paths: Sequence[Path]) -> dict[Path, Path]:
 
 def _captures_in(path: Path, failures: list[Failure]) -> Iterator[tuple[str, Path]]:
     if not path.exists():
-        raise IngestError(f"{path}: no such file or folder", slug="no-such-file")
+        raise IngestError(f"{path}: no such file or folder{near_name(path)}", slug="no-such-file")
     reader = reader_for(path)
     if reader is not None:
         yield reader, path
@@ -127,6 +149,18 @@ def _captures_in(path: Path, failures: list[Failure]) -> Iterator[tuple[str, Pat
         yield from _captures_below(path, failures)
     else:
         raise IngestError(f"{path}: {_why_no_capture(path)}", slug="not-a-capture")
+
+
+def near_name(path: Path) -> str:
+    """Return "; did you mean …?" where something beside `path` is called nearly as it, else nothing."""
+    from difflib import get_close_matches
+
+    try:
+        names = [entry.name for entry in path.parent.iterdir()][:_MOST_NAMES]
+    except OSError:
+        return ""
+    near = get_close_matches(path.name, names, n=1)
+    return f"; did you mean {path.parent / near[0]}?" if near else ""
 
 
 def _captures_below(folder: Path, failures: list[Failure]) -> Iterator[tuple[str, Path]]:
@@ -190,6 +224,9 @@ def _head(path: Path) -> bytes:
 def _why_no_capture(path: Path) -> str:
     if path.stat().st_size == 0:
         return "the file is empty"
+    skipped = next((line for line in _head(path).decode("utf-8", "replace").splitlines() if "SKIPPED: " in line), None)
+    if skipped:
+        return f'a printout of nsys stats without a table: it said "{skipped.strip()[:200]}"; the capture holds none'
     return (
         "not a capture that nsightkit knows (it reads .ncu-rep, ncu CSV, nsys SQLite or parquet exports, .nsys-rep, "
         "nsys stats output and torch.profiler traces, told apart by their content)"
@@ -218,13 +255,14 @@ def _grouped(found: Iterable[tuple[str, Path, bool]]) -> list[Source]:
         if path.resolve() not in [other.resolve() for other, _ in group]:
             group.append((path, named))
     taken: set[str] = set()
-    return [_source(reader, group, taken) for (reader, _), group in groups.items()]
+    return [_source(reader, group, taken, len(groups) > 1) for (reader, _), group in groups.items()]
 
 
-def _source(reader: str, group: list[tuple[Path, bool]], taken: set[str]) -> Source:
+def _source(reader: str, group: list[tuple[Path, bool]], taken: set[str], has_others: bool) -> Source:
     paths = tuple(path for path, _ in group)
     base = paths[0].absolute().parent.name if len(paths) > 1 else paths[0].name.split(".")[0]
-    if not base or base in ("profile", "ncu", "report"):
+    if not base or (has_others and base in ("profile", "ncu", "report")):
+        # Among others such a name says nothing; alone it is what the user called it.
         base = f"{paths[0].absolute().parent.name}-{base}"
     name = stem = re.sub(r"[^A-Za-z0-9_-]+", "-", base).strip("-")[:80] or "capture"
     number = 2

@@ -1,29 +1,38 @@
 """Writes the tables of captures into a run directory.
 
-In: sources and a run. Out: parquet files, ``run.json``, and the failures. A capture that cannot be read leaves no file.
-In how many processes it is done and in which order they end changes nothing in the run.
+In: sources and a run, here or on shared storage. Out: parquet files, ``run.json``, and the failures. A capture that
+cannot be read leaves no file. In how many processes it is done, on which machines, and in which order they end changes
+nothing in the tables.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from nsightkit import parquet
 from nsightkit.errors import NsightkitError, ReportError
 from nsightkit.ingest import parallel
+from nsightkit.ingest.cluster import Cluster, connected
 from nsightkit.ingest.dataset import capture_of, merge_infos
+from nsightkit.ingest.kernel_totals import merged, sums_of
+from nsightkit.ingest.places import Place, RemoteRun, place_of
 from nsightkit.ingest.reader import Wanted
 from nsightkit.ingest.sources import Failure, Source, find_sources
-from nsightkit.run import Capture, Run, RunInfo, is_run
+from nsightkit.run import Capture, Run, RunInfo
 from nsightkit.tables import TABLES
 
 Progress = Callable[[str, int, int], None]
+# Says what a capture is worth, from the tables in the run. Handed in, because the reading stage does not analyse.
+Judge = Callable[[Run, Capture], Mapping[str, Any]]
+# What is complete is noted no more often than this: of what is read in between, a kill costs the reading.
+NOTE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -32,7 +41,10 @@ class IngestOptions:
 
     `progress` is called with the capture's name, how many are done, and how many there are. With `jobs` above 1 so many
     processes are started, which import the program again: a script must then guard its own start with
-    ``if __name__ == "__main__"``. With `resume` captures whose tables the run already holds are not read again.
+    ``if __name__ == "__main__"``. With `resume` captures whose tables the run already holds are not read again. With
+    `scheduler`, the address of a Dask scheduler, its workers read instead; they must see the captures, and the run, at
+    the same paths, and they leave sums over all captures in the run's summary/. `judge`, a function at the top of a
+    module, gives each capture its quality.
     """
 
     wanted: Wanted = None
@@ -40,6 +52,8 @@ class IngestOptions:
     progress: Progress | None = None
     jobs: int = 1
     resume: bool = False
+    scheduler: str | None = None
+    judge: Judge | None = None
 
 
 @dataclass(frozen=True)
@@ -47,8 +61,9 @@ class _Task:
     """One capture to read, as it travels to another process."""
 
     source: Source
-    run: Run
+    place: Place
     wanted: Wanted
+    judge: Judge | None
 
 
 @dataclass(frozen=True)
@@ -60,23 +75,24 @@ class _Unwritable:
 
 
 def ingest_paths(
-    paths: Sequence[Path], run: Run, options: IngestOptions | None = None
+    paths: Sequence[Path], run: Run | RemoteRun, options: IngestOptions | None = None
 ) -> tuple[RunInfo, list[Failure]]:
     """Ingest every capture in `paths` into `run`; return its description and what failed.
 
     Raises:
         ReportError: the run directory cannot be written.
+        IngestError: the scheduler or the storage that is asked for is not to be had.
     """
     options = options or IngestOptions()
     sources, failures = find_sources(paths)
-    before = run.read_info() if options.resume and is_run(run.path) else RunInfo()
-    info = RunInfo(name=run.path.name, tokens=options.tokens or before.tokens)
+    before = (place_of(run).info() if options.resume else None) or RunInfo()
+    info = RunInfo(name=run.path.name if isinstance(run, Run) else run.name, tokens=options.tokens or before.tokens)
     info, more = ingest_sources(sources, run, info, options)
     return info, [*failures, *more]
 
 
 def ingest_sources(
-    sources: Sequence[Source], run: Run, info: RunInfo, options: IngestOptions | None = None
+    sources: Sequence[Source], run: Run | RemoteRun, info: RunInfo, options: IngestOptions | None = None
 ) -> tuple[RunInfo, list[Failure]]:
     """Write the tables of `sources` below `run` and its description; return the description and what failed.
 
@@ -90,35 +106,81 @@ def ingest_sources(
         ReportError: the run directory cannot be written.
     """
     options = options or IngestOptions()
-    done = _complete(sources, run, options) if options.resume else {}
-    tasks = {place: _Task(source, run, options.wanted) for place, source in enumerate(sources) if place not in done}
+    if options.scheduler is None or not sources:
+        return _ingest(sources, place_of(run), info, (options, None))
+    # A worker has another working directory.
+    run = Run(run.path.absolute()) if isinstance(run, Run) else run
+    with connected(options.scheduler) as cluster:
+        return _ingest([_absolute(source) for source in sources], place_of(run), info, (options, cluster))
+
+
+def _absolute(source: Source) -> Source:
+    return replace(source, paths=tuple(path.absolute() for path in source.paths))
+
+
+def _ingest(
+    sources: Sequence[Source], place: Place, info: RunInfo, how: tuple[IngestOptions, Cluster | None]
+) -> tuple[RunInfo, list[Failure]]:
+    options, cluster = how
+    done = _complete(sources, place, options) if options.resume else {}
+    tasks = {
+        at: _Task(source, place, options.wanted, options.judge) for at, source in enumerate(sources) if at not in done
+    }
     failures: dict[int, Failure] = {}
+    noted = monotonic()
     if options.progress and tasks:
         options.progress(sources[min(tasks)].capture_id, len(done), len(sources))
     try:
-        for place, result in parallel.each(_outcome, tasks, options.jobs):
-            name = sources[place].capture_id
+        for at, result in _outcomes(tasks, options.jobs, cluster):
             if isinstance(result, _Unwritable):
                 raise ReportError(result.message, slug=result.slug)
             if isinstance(result, Capture):
-                done[place] = result
+                done[at] = result
             else:
-                failures[place] = result or _died(sources[place])
+                failures[at] = result or _died(sources[at])
             if options.progress:
-                options.progress(name, len(done) + len(failures), len(sources))
+                options.progress(sources[at].capture_id, len(done) + len(failures), len(sources))
+            if done and monotonic() - noted >= NOTE_S:
+                # A process that is killed (SIGKILL) has no time to say what is complete.
+                place.note(_info_of(info, [done[at] for at in sorted(done)]))
+                noted = monotonic()
     finally:
         # Also where the user stops it: what is complete can be used, and need not be read again.
-        info = _described(info, run, [done[place] for place in sorted(done)])
-    return info, [failures[place] for place in sorted(failures)]
+        info = _described(info, place, [done[at] for at in sorted(done)])
+    if cluster:
+        _summarize(place, info, cluster)
+    return info, [failures[at] for at in sorted(failures)]
 
 
-def _described(info: RunInfo, run: Run, captures: Sequence[Capture]) -> RunInfo:
+_Outcome = Capture | Failure | _Unwritable
+
+
+def _outcomes(tasks: Mapping[int, _Task], jobs: int, cluster: Cluster | None) -> Iterator[tuple[int, _Outcome | None]]:
+    return cluster.each(_outcome, tasks) if cluster else parallel.each(_outcome, tasks, jobs)
+
+
+def _summarize(place: Place, info: RunInfo, cluster: Cluster) -> None:
+    """Let the workers sum up what they wrote; only the sums travel."""
+    items = [(place, capture.capture_id) for capture in info.captures if capture.row_counts.get("kernel_launches")]
+    if items:
+        place.write_summary(cluster.reduced(_sums, merged, items))
+
+
+def _sums(item: tuple[Place, str]) -> Any:
+    return sums_of(*item)
+
+
+def _described(info: RunInfo, place: Place, captures: Sequence[Capture]) -> RunInfo:
     if not captures:
         return info
-    info = _with_facts(info, merge_infos([RunInfo(captures=(c,), **c.facts) for c in captures]))  # type: ignore[arg-type]
-    _forget_others(run, info)
-    run.write_info(info)
+    info = _info_of(info, captures)
+    place.keep_only(info)
+    place.write_info(info)
     return info
+
+
+def _info_of(info: RunInfo, captures: Sequence[Capture]) -> RunInfo:
+    return _with_facts(info, merge_infos([RunInfo(captures=(c,), **c.facts) for c in captures]))  # type: ignore[arg-type]
 
 
 def _died(source: Source) -> Failure:
@@ -129,26 +191,21 @@ def _died(source: Source) -> Failure:
     return Failure(source.paths[0], reason, "reader-died", source.named)
 
 
-def _complete(sources: Sequence[Source], run: Run, options: IngestOptions) -> dict[int, Capture]:
-    """Return place -> capture for the sources that this version has read into `run` as they are now."""
+def _complete(sources: Sequence[Source], place: Place, options: IngestOptions) -> dict[int, Capture]:
+    """Return number -> capture for the sources that this version has read into the run as they are now."""
     from nsightkit import __version__
 
-    if not is_run(run.path):
+    info = place.info()
+    if info is None or info.nsightkit_version != __version__:
         return {}
-    info = run.read_info()
-    known = {c.capture_id: c for c in info.captures if c.input_state} if info.nsightkit_version == __version__ else {}
+    known = {c.capture_id: c for c in info.captures if c.input_state}
     return {
-        place: known[source.capture_id]
-        for place, source in enumerate(sources)
+        at: known[source.capture_id]
+        for at, source in enumerate(sources)
         if source.capture_id in known
         and known[source.capture_id].input_state == _state(source, options.wanted)
-        and _has_tables(run, known[source.capture_id])
+        and place.holds(known[source.capture_id])
     }
-
-
-def _has_tables(run: Run, capture: Capture) -> bool:
-    paths = {name: run.table_path(name, capture.capture_id) for name in capture.row_counts}
-    return all(path.is_file() and parquet.row_count(path) == capture.row_counts[name] for name, path in paths.items())
 
 
 def _state(source: Source, wanted: Wanted) -> str:
@@ -165,20 +222,12 @@ def _state(source: Source, wanted: Wanted) -> str:
     return f"{sizes}; {tables}; {places.hexdigest()}"
 
 
-def _forget_others(run: Run, info: RunInfo) -> None:
-    """Remove tables that a replaced run left behind: they are of captures that the run no longer has."""
-    kept = {(name, capture.capture_id) for capture in info.captures for name in capture.row_counts}
-    for path in run.path.glob("tables/*/*.parquet"):
-        if (path.parent.name, path.stem) not in kept:
-            path.unlink()
-    for path in run.path.glob("tables/*/.*.partial"):
-        path.unlink()
-
-
 def _outcome(task: _Task) -> Capture | Failure | _Unwritable:
     source = task.source
     try:
-        return _ingest_one(source, task.run, task.wanted)
+        with task.place.writing() as run:
+            capture = _ingest_one(source, run, task.wanted)
+            return replace(capture, quality=dict(task.judge(run, capture))) if task.judge else capture
     except ReportError as error:
         return _Unwritable(str(error), error.slug)
     except NsightkitError as error:
