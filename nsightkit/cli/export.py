@@ -9,6 +9,7 @@ import click
 
 from nsightkit.cli.inputs import finish, or_newest_run, paths_argument
 from nsightkit.cli.output import note
+from nsightkit.cli.scoping import notes_of, scoped, within_option
 
 if TYPE_CHECKING:
     from nsightkit.ingest.dataset import Dataset
@@ -21,10 +22,11 @@ FORMATS = ("perfetto",)
 @click.option(
     "--format", "format_", type=click.Choice(FORMATS), default="perfetto", show_default=True, help="What to write."
 )
+@within_option
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="File to write. Default: <name>.perfetto.json.gz here."
 )
-def command(paths: tuple[Path, ...], format_: str, output: Path | None) -> None:
+def command(paths: tuple[Path, ...], format_: str, within: str | None, output: Path | None) -> None:
     """Write the captures in PATH as one timeline in the Trace Event Format.
 
     Ranges and CUDA calls stand by thread, GPU work by stream, with arrows from the call to the work. A kernel carries
@@ -40,13 +42,15 @@ def command(paths: tuple[Path, ...], format_: str, output: Path | None) -> None:
     from nsightkit.ingest.dataset import open_dataset
     from nsightkit.report.perfetto import TraceInputs, write_trace
 
-    dataset = open_dataset(or_newest_run(paths))
+    dataset = scoped(open_dataset(or_newest_run(paths)), within)
     if dataset.info.captures:
         target = output or Path(f"{dataset.name}.perfetto.json.gz")
         facts = _facts(dataset)
         captures = (TraceInputs(tables, attribute(tables), facts) for tables in captures_of(dataset))
         count = write_trace(target, captures)
         note(f"{count} events")
+        for text in notes_of(dataset):
+            note(text)
         click.echo(target)
     finish(dataset)
 

@@ -12,12 +12,14 @@ import click
 from nsightkit.cli.attributed import graph_note
 from nsightkit.cli.inputs import finish, or_newest_run, paths_argument
 from nsightkit.cli.output import Field, emit, format_option, note
+from nsightkit.cli.scoping import no_work, scope_words, within_option
 from nsightkit.report import format as fmt
 
 if TYPE_CHECKING:
     from nsightkit.analysis.ranges.range_summary import RangeOptions, RangeSummary, RangeTotals
     from nsightkit.ingest.dataset import Dataset
 
+_NO_RANGES = "no range launched GPU work; mark the phases of the program with NVTX ranges or record_function"
 REPORTS = ("nvtx_gpu_proj_sum", "nvtx_kern_sum", "cuda_kern_exec_sum")
 _NUMBERS = (
     Field("share", "share", "1"),
@@ -55,12 +57,10 @@ nsightkit ranges profile.sqlite --as-nsys nvtx_gpu_proj_sum --format csv
 
 @click.command("ranges", help=_DOC)
 @paths_argument(required=False)
-@click.option(
-    "--in", "within", metavar="RANGE", help="Only what was launched inside ranges of this name; * and ? stand for text."
-)
+@within_option
 @click.option("--tree", is_flag=True, help="List paths, from the outermost range down, instead of names.")
 @click.option("--raw-names", is_flag=True, help="Keep step_1 and step_2 apart instead of counting them as step_*.")
-@click.option("--limit", type=click.IntRange(min=0), default=30, show_default=True, help="Rows to show; 0 shows all.")
+@click.option("--limit", type=click.IntRange(min=0), default=30, show_default=True, help="Rows to print; 0 prints all.")
 @click.option("--tokens", type=click.IntRange(min=1), help="Tokens that the work produced, for time per token.")
 @click.option(
     "--as-nsys", type=click.Choice(REPORTS), help="Compute this report as NVIDIA's 'nsys stats' does instead."
@@ -92,12 +92,15 @@ def _own(dataset: Dataset, options: RangeOptions, shape: tuple[bool, int, str]) 
     from nsightkit.cli.attributed import captures_of
 
     tree, limit, format_ = shape
-    found = summarize_ranges((attribute(tables) for tables in captures_of(dataset)), options)
+    # `map` keeps no hold of a capture's tables once they are attributed: 60 MB of a million ranges.
+    found = summarize_ranges(map(attribute, captures_of(dataset, keep=False)), options)
     for_people = format_ in ("table", "markdown")
     listed = _paths(found, for_people) if tree else [asdict(row) for row in found.rows]
     shown = _tree_fields() if tree else _fields(found, options.tokens, for_people)
     rows = listed[:limit] if limit and for_people else listed
     emit(shown, rows, format_, _caption(dataset, options, len(rows), len(listed)))
+    if not listed:
+        note(_NO_RANGES if options.within is None else no_work(options.within))
     for text in told(found.totals) if options.within is None else ():
         note(text)
 
@@ -126,7 +129,7 @@ def _paths(found: RangeSummary, for_people: bool) -> list[dict[str, Any]]:
 
 def _caption(dataset: Dataset, options: RangeOptions, shown: int, known: int) -> str:
     tools = ", ".join(dict.fromkeys(f"{c.backend} {c.tool_version or ''}".strip() for c in dataset.info.captures))
-    scope = f"inside {options.within}" if options.within else "whole capture"
+    scope = scope_words(options.within)
     rest = f", {known - shown} rows left out (--limit 0)" if shown < known else ""
     return f"{dataset.name}: GPU time by range, {scope}, {tools}, times as the GPU ran{rest}"
 
@@ -146,11 +149,14 @@ def told(totals: RangeTotals) -> Iterable[str]:
             "range that was open in their process"
         )
     if totals.crossing_count:
-        yield f"{totals.crossing_count} ranges cross another of their thread; each counts what was launched inside it"
+        yield (
+            f"ranges that cross another of their thread: {totals.crossing_count}; each counts what was launched "
+            "inside it"
+        )
     if totals.unclosed_count:
-        yield f"{totals.unclosed_count} ranges were never closed and last to the end of the capture"
+        yield f"ranges that were never closed, and last to the end of the capture: {totals.unclosed_count}"
     if totals.empty_count:
-        yield f"{totals.empty_count} ranges launched no GPU work and are not listed"
+        yield f"ranges that launched no GPU work, and are not listed: {totals.empty_count}"
 
 
 def _as_nsys(dataset: Dataset, report: str, limit: int, format_: str) -> None:

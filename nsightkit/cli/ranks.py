@@ -11,6 +11,7 @@ import click
 
 from nsightkit.cli.inputs import finish, or_newest_run, paths_argument
 from nsightkit.cli.output import Field, emit, format_option, note
+from nsightkit.cli.scoping import scope_words, within_option
 from nsightkit.report import format as fmt
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 VIEWS = ("ranks", "ranges")
 # With more ranks the matrix is wider than a page; the machine formats always have it.
 _MOST_COLUMNS = 8
+# The rank with most takes less than this many times the mean: nothing to name.
+_EVEN = 1.02
 _RANKS = (
     Field("label", "rank"), Field("rank", "rank", shown=False), Field("capture_id", "capture", shown=False),
     Field("device_id", "GPU", shown=False), Field("span_ns", "span", "ns"), Field("compute_ns", "compute", "ns"),
@@ -35,26 +38,31 @@ _RANGES = (
 _DOC = """Compare the ranks of one job: who is slow, and who waits.
 
 PATH is a folder of captures, one a rank, or a run made from them. A rank is one GPU of one capture. Its number comes
-from a torch.profiler trace, or from the word rank and the number in a file name ('-o run-rank%q{RANK}').
+from a torch.profiler trace, or from the word rank and the number in the name of the file ('-o run-rank%q{RANK}') or of
+its folder.
 
 \b
 What --show lists:
-  ranks   time by rank (default). A collective ends on all ranks together: where its kernel runs longer than on the rank
-          on which it was shortest, the rank has waited. The one that waits least is the one the others wait for.
-  ranges  GPU time of each range (the innermost around the launch) by rank, most uneven first
+  ranks   time by rank (default). A collective ends on all ranks together: where its kernel runs longer than on
+          the rank on which it was shortest, the rank has waited. The one that waits least is the one the others
+          wait for.
+  ranges  GPU time of each range (the innermost around the launch) by rank, most uneven first. Collectives are left
+          out: with them a range is even on all ranks, as whoever is early waits in them.
 
 \b
 nsightkit ranks captures/
 nsightkit ranks runs/all-ranks --show ranges --format csv
+nsightkit ranks runs/all-ranks --in 'step_*'
 """
 
 
 @click.command("ranks", help=_DOC)
 @paths_argument(required=False)
 @click.option("--show", type=click.Choice(VIEWS), default="ranks", show_default=True, help="What to list; see above.")
-@click.option("--limit", type=click.IntRange(min=0), default=30, show_default=True, help="Rows to show; 0 shows all.")
+@within_option
+@click.option("--limit", type=click.IntRange(min=0), default=30, show_default=True, help="Rows to print; 0 prints all.")
 @format_option
-def command(paths: tuple[Path, ...], show: str, limit: int, format_: str) -> None:
+def command(paths: tuple[Path, ...], show: str, within: str | None, limit: int, format_: str) -> None:
     """See _DOC."""
     from nsightkit.analysis.timeline.ranks import compare_ranks
     from nsightkit.cli.attributed import WANTED, captures_of
@@ -63,14 +71,14 @@ def command(paths: tuple[Path, ...], show: str, limit: int, format_: str) -> Non
     dataset = open_dataset(or_newest_run(paths), WANTED)
     if dataset.info.captures:
         known = {c.capture_id: c.rank for c in dataset.info.captures if c.rank is not None}
-        found = compare_ranks(captures_of(dataset), known)
-        _print(dataset, found, (show, limit, format_))
+        found = compare_ranks(captures_of(dataset), known, within)
+        _print(dataset, found, (show, limit, format_), scope_words(within))
         for text in told(found):
             note(text)
     finish(dataset)
 
 
-def _print(dataset: Dataset, found: RankComparison, shape: tuple[str, int, str]) -> None:
+def _print(dataset: Dataset, found: RankComparison, shape: tuple[str, int, str], scope: str) -> None:
     show, limit, format_ = shape
     for_people = format_ in ("table", "markdown")
     listed: list[dict[str, Any]] = [asdict(row) for row in (found.rows if show == "ranks" else found.ranges)]
@@ -79,7 +87,8 @@ def _print(dataset: Dataset, found: RankComparison, shape: tuple[str, int, str])
     if for_people and show == "ranges":
         rows = [row | row["rank_ns"] for row in rows]
     rest = f", {len(listed) - len(rows)} rows left out (--limit 0)" if len(rows) < len(listed) else ""
-    caption = f"{dataset.name}: {fmt.count(len(found.rows))} ranks, GPU time, whole captures, as the GPU ran{rest}"
+    count = "1 rank" if len(found.rows) == 1 else f"{fmt.count(len(found.rows))} ranks"
+    caption = f"{dataset.name}: {count}, GPU time, {scope}, as the GPU ran{rest}"
     emit(fields, rows, format_, caption)
 
 
@@ -117,6 +126,8 @@ def told(found: RankComparison) -> Iterator[str]:
 
 
 def _most_uneven(worst: RangeSpread) -> str:
+    if (worst.imbalance or 1.0) < _EVEN:
+        return "ranges: all are even over the ranks, collectives left out"
     return (
         f"most uneven range: {worst.name}, {fmt.duration(worst.max_ns)} on {worst.slowest} against "
         f"{fmt.duration(worst.mean_ns)} on average"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,16 +11,26 @@ import click
 
 from nsightkit.cli.inputs import finish, or_newest_run, paths_argument
 from nsightkit.cli.output import Field, emit, format_option, note
+from nsightkit.cli.scoping import no_work, scope_words, several, within_option
 from nsightkit.report import format as fmt
+from nsightkit.report.timeline_words import (
+    broken_notes,
+    clock_notes,
+    graph_notes,
+    lost_notes,
+    memory_notes,
+    thread_label,
+)
 
 if TYPE_CHECKING:
     from nsightkit.analysis.ranges.nvtx_projection import Attribution
+    from nsightkit.analysis.ranges.range_summary import RangeSearch
     from nsightkit.analysis.timeline.accounting import Invariant
     from nsightkit.analysis.timeline.timeline import DeviceTimeline
     from nsightkit.analysis.timeline.whole_run import GraphFigures
     from nsightkit.analysis.work.operations import CaptureTables
 
-VIEWS = ("parts", "gaps", "copies", "repetitions", "checks")
+VIEWS = ("parts", "gaps", "copies", "repetitions", "memory", "checks")
 _DOC = """Say how busy each GPU was, and what it waited for.
 
 \b
@@ -30,11 +40,14 @@ What --show lists:
   gaps         the longest gaps with their cause and what came next
   copies       copies and fills with the achieved bandwidth
   repetitions  ranges that repeat: the first instance against the others, and how even these are
+  memory       memory of each GPU in use, where allocations were recorded (torch.profiler with profile_memory=True,
+               nsys with --cuda-memory-usage=true)
   checks       sums that must come out, and whether they do
 
 Causes of idle time: 'empty queue' is work that was launched after the GPU had run dry; 'host' the same with 1 ms or
 more outside CUDA; 'synchronization', 'collective' and 'copy' are waits of the launching thread; 'queued' is work that
-had been launched in time.
+had been launched in time. With --in, the span is the time from the first start to the last end of the GPU work of
+each instance, whatever else ran then; copies and repetitions are those inside.
 
 \b
 nsightkit timeline profile.sqlite
@@ -65,6 +78,13 @@ _FIELDS: dict[str, tuple[Field, ...]] = {
         Field("steady_mean_ns", "mean", "ns"), Field("steady_std_ns", "std", "ns"),
         Field("variation", "std / mean", "1"), Field("min_ns", "min", "ns"), Field("max_ns", "max", "ns"),
     ),
+    "memory": (
+        Field("capture_id", "capture", shown=False), Field("device_id", "GPU"),
+        Field("event_count", "allocations and releases", "count"), Field("peak_bytes", "most in use", "byte"),
+        Field("peak_ns", "at", "ns"), Field("last_bytes", "at the end", "byte"),
+        Field("peak_reserved_bytes", "most held by the allocator", "byte"),
+        Field("is_total", "is_total", shown=False), Field("points", "points", shown=False),
+    ),
     "checks": (
         Field("name", "what must be equal"), Field("scope", "of"), Field("expected", "expected"),
         Field("found", "found"), Field("unit", "unit", shown=False), Field("holds", "holds"),
@@ -72,8 +92,20 @@ _FIELDS: dict[str, tuple[Field, ...]] = {
 }  # fmt: skip
 
 
+_NO_ROWS = {
+    "parts": "no GPU work",
+    "gaps": "no gaps: the GPU was never idle between its first start and its last end",
+    "copies": "no copies and fills with a size and an end",
+    "repetitions": "no range repeats: that takes three instances with GPU work on one thread",
+    "memory": "no allocations of GPU memory were recorded: torch.profiler records them with profile_memory=True, nsys "
+    "with --cuda-memory-usage=true",
+    "checks": "nothing to check",
+}
+
+
 @dataclass
 class _Found:
+    search: RangeSearch
     rows: list[Any] = field(default_factory=list)
     timelines: list[DeviceTimeline] = field(default_factory=list)
     graphs: list[GraphFigures] = field(default_factory=list)
@@ -83,34 +115,45 @@ class _Found:
 @click.command("timeline", help=_DOC)
 @paths_argument(required=False)
 @click.option("--show", type=click.Choice(VIEWS), default="parts", show_default=True, help="What to list; see above.")
-@click.option(
-    "--in",
-    "within",
-    metavar="RANGE",
-    help="Only while work of ranges of this name was on the GPU, and of copies and repetitions only what is inside; * "
-    "and ? stand for text.",
-)
-@click.option("--limit", type=click.IntRange(min=0), default=30, show_default=True, help="Rows to show; 0 shows all.")
+@within_option
+@click.option("--limit", type=click.IntRange(min=0), default=30, show_default=True, help="Rows to print; 0 prints all.")
 @format_option
 def command(paths: tuple[Path, ...], show: str, within: str | None, limit: int, format_: str) -> None:
     """See _DOC."""
+    from nsightkit.analysis.ranges.range_summary import RangeSearch
+    from nsightkit.analysis.timeline.memory_use import memory_use
     from nsightkit.cli.attributed import WANTED, captures_of
     from nsightkit.ingest.dataset import open_dataset
 
-    columns = {**WANTED, "memory_operations": None}
+    if within and show == "memory":
+        raise click.UsageError("--show memory takes no --in: an allocation belongs to no range")
+    columns = {**WANTED, "memory_operations": None, **({"device_memory": None} if show == "memory" else {})}
     dataset = open_dataset(or_newest_run(paths), columns)
-    found = _Found()
-    for tables in captures_of(dataset):
+    found = _Found(RangeSearch(within))
+    for tables in captures_of(dataset, keep=within is not None or show == "copies"):
         _add(found, tables, show, (within, limit))
-    if found.timelines:
+    if dataset.info.captures:
+        found.search.check()
+    if show == "memory":
+        found.rows += memory_use(dataset.arrow("device_memory"))
+    if found.timelines or (within and dataset.info.captures):
         for_people = format_ in ("table", "markdown")
         rows = found.rows[:limit] if limit and for_people and show != "parts" else found.rows
-        scope = f"inside {within}" if within else "whole capture"
-        caption = f"{dataset.name}: timeline, {show}, {scope}, times as the GPU ran"
-        emit(_FIELDS[show], [_row(row, for_people) for row in rows], format_, caption)
-        for text in told(found.timelines, found.graphs, found.broken):
+        caption = f"{dataset.name}: timeline, {show}, {scope_words(within)}, times as the GPU ran"
+        emit(_fields(show, rows), [_row(row, for_people) for row in rows], format_, caption)
+        if not rows:
+            note(no_work(within) if within and not found.timelines else _NO_ROWS[show])
+        for text in (*several(within or "", found.search.forms), *memory_notes(found.rows if show == "memory" else ()),
+                     *told(found.timelines, found.graphs, found.broken)):  # fmt: skip
             note(text)
     finish(dataset)
+
+
+def _fields(show: str, rows: Sequence[Any]) -> list[Field]:
+    """Return the columns; the thread is shown where a range repeats on several."""
+    names = [row.name for row in rows] if show == "repetitions" else []
+    several = len(set(names)) < len(names)
+    return [replace(field, shown=True) if several and field.name == "thread_id" else field for field in _FIELDS[show]]
 
 
 def _row(record: Any, for_people: bool) -> dict[str, Any]:
@@ -123,6 +166,8 @@ def _row(record: Any, for_people: bool) -> dict[str, Any]:
         row["next_name"] = (
             row["next_name"] if row["next_name"][:1] == "[" else describe_kernel(row["next_name"]).friendly
         )
+    if for_people and "thread_id" in row:
+        row["thread_id"] = thread_label(row["thread_id"])
     if for_people and "expected" in row:
         row |= {name: fmt.with_unit(row[name], "count") for name in ("expected", "found")}
     return row
@@ -139,12 +184,15 @@ def _add(found: _Found, tables: CaptureTables, show: str, scope: tuple[str | Non
     inputs = timeline_inputs(tables)
     needs_ranges = within is not None or show in ("gaps", "repetitions", "checks")
     attribution = attribute(tables) if needs_ranges else None
+    if attribution:
+        found.search.look(attribution)
     windows = timeline_parts.range_windows(attribution, within) if attribution and within else None
     part, inner = (tables, attribution) if attribution is None or within is None else _part(tables, attribution, within)
-    timelines = device_timelines(inputs, windows)
+    # Ranges may have launched nothing, or nothing on one of several GPUs.
+    timelines = [timeline for timeline in device_timelines(inputs, windows) if windows is None or timeline.span_ns]
     checks = [check for timeline in timelines for check in accounting.check_timeline(timeline)]
     if inner and show == "checks":
-        checks += accounting.check_attribution(inner)
+        checks += accounting.check_ranges(inner)
     makers: dict[str, Any] = {
         "parts": lambda: timeline_parts.time_parts(timelines),
         "gaps": lambda: [
@@ -154,6 +202,7 @@ def _add(found: _Found, tables: CaptureTables, show: str, scope: tuple[str | Non
         ],
         "copies": lambda: copy_rates.copy_rates(part.memory_operations),
         "repetitions": lambda: repetitions.repetitions(inner),  # type: ignore[arg-type]
+        "memory": list,
         "checks": lambda: checks,
     }
     found.rows += makers[show]()
@@ -177,25 +226,10 @@ def told(
     """Return what must be said beside the rows: streams, communication, launches, hidden graphs, broken sums."""
     for timeline in timelines:
         yield _device_line(timeline)
+    yield from clock_notes(timelines)
+    yield from lost_notes(timelines)
     yield from graph_notes(graphs)
-    for check in broken:
-        yield f"does not come out: {check.name} ({check.scope}): expected {check.expected:.0f}, found {check.found:.0f}"
-
-
-def graph_notes(graphs: Sequence[GraphFigures]) -> Iterable[str]:
-    """Return what must be said of CUDA graphs whose kernels are not in the capture."""
-    way_out = "capture with --cuda-graph-trace=node to see them"
-    if traced := sum(figures.traced_count for figures in graphs):
-        time = fmt.duration(sum(figures.traced_ns for figures in graphs))
-        yield (
-            f"{traced} CUDA graph launches were traced as a whole: their kernels are hidden, and their {time} count "
-            f"for the launch of the graph, as compute; {way_out}"
-        )
-    if lost := sum(figures.lost_count for figures in graphs):
-        yield (
-            f"{lost} CUDA graph launches have no traced work: their kernels are hidden, busy time leaves them out; "
-            f"{way_out}"
-        )
+    yield from broken_notes(broken)
 
 
 def _device_line(timeline: DeviceTimeline) -> str:
@@ -207,7 +241,7 @@ def _device_line(timeline: DeviceTimeline) -> str:
             f"communication {fmt.duration(timeline.communication_ns)}, {fmt.share(timeline.overlapped_share)} of it "
             "beside other kernels"
         )
-    if queue.launch_count:
+    if queue.launch_ns is not None:
         parts.append(f"launch to start {fmt.duration(queue.launch_ns)} (median)")
         parts.append(f"queue {fmt.plain(queue.mean_depth)} deep on average, at most {fmt.count(queue.max_depth)}")
     return f"GPU {timeline.device_id}: " + "; ".join(parts)

@@ -18,7 +18,8 @@ from nsightkit.analysis.results import KernelSummary, OperatorSummary, SumRow
 from nsightkit.cli.attributed import WANTED
 from nsightkit.cli.inputs import finish, or_newest_run, paths_argument
 from nsightkit.cli.output import Field, emit, format_option, note
-from nsightkit.cli.work_listing import ListingType, Tables, inside, wanted_inside, work_listing
+from nsightkit.cli.scoping import notes_of, scoped, wanted_inside, within_option
+from nsightkit.cli.work_listing import ListingType, Tables, work_listing
 from nsightkit.report import format as fmt
 
 if TYPE_CHECKING:
@@ -124,12 +125,8 @@ nsightkit top runs/today --tokens 16 --format csv > kernels.csv
 @click.option(
     "--by", type=ListingType(KINDS), metavar="WHAT", default=None, help="What to list; see above.  [default: kernel]"
 )
-@click.option(
-    "--in", "within", metavar="RANGE", help="Only what ranges of this name launched or hold; * and ? stand for text."
-)
-@click.option(
-    "--limit", type=click.IntRange(min=0), default=20, show_default=True, help="Print so many rows; 0 prints all."
-)
+@within_option
+@click.option("--limit", type=click.IntRange(min=0), default=20, show_default=True, help="Rows to print; 0 prints all.")
 @click.option(
     "--tokens", type=click.IntRange(min=1),
     help="Tokens that the captured work produced, for time per token. Default: as the run says.",
@@ -158,13 +155,9 @@ def _listing(dataset: Dataset, by: str | None, within: str | None, tokens: int |
     if by is not None and by not in _LISTINGS:
         work = work_listing(dataset, by.split(","), within, tokens)
         return _Listing(work.rows, work.shown, work.exact, _TIMELINE, work.told)
-    source: Tables = dataset
-    told: list[str] = []
-    if within:
-        part = inside(dataset, within)
-        source, told = part, part.told
+    source = scoped(dataset, within)
     listing = _LISTINGS[by](source, tokens) if by else _whatever_there_is(source, tokens)
-    return replace(listing, told=told)
+    return replace(listing, told=notes_of(source))
 
 
 def _print(dataset: Dataset, listing: _Listing, shape: tuple[int, int | None, str], within: str | None) -> None:
@@ -176,11 +169,22 @@ def _print(dataset: Dataset, listing: _Listing, shape: tuple[int, int | None, st
             *listing.shown,
             *([_PER_TOKEN] if tokens and _has_tokens(listing) else []),
         ]
-        numbered = [{"number": number, **row} for number, row in enumerate(rows, 1)]
+        numbered = [{"number": number, **row} for number, row in enumerate(_told_apart(rows), 1)]
         if rows:
             emit(shown, numbered, format_, _caption(dataset, listing, len(rows), within))
     else:
         emit([Field(name, name) for name in listing.exact], rows, format_)
+
+
+def _told_apart(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows with short names of which no two kernels share one."""
+    from nsightkit.analysis.kernel_names import tell_apart
+
+    given = [("kernel_name", "friendly_name"), ("kernel", "friendly")]
+    full, short = next((pair for pair in given if rows and pair[1] in rows[0]), ("", ""))
+    named = [str(row[full]) for row in rows if row.get(full) and str(row[full])[:1] != "["] if short else []
+    labels = dict(zip(named, tell_apart(named), strict=True))
+    return [row | {short: labels[row[full]]} if row.get(full) in labels else row for row in rows]
 
 
 def _has_tokens(listing: _Listing) -> bool:

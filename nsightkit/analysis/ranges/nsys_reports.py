@@ -198,7 +198,8 @@ def _kern_order(row: Row) -> tuple[Any, ...]:
 
 def _threads(base: Attribution, operation: Ints) -> Ints:
     call = base.operations.call[operation]
-    return np.where(call >= 0, base.calls.thread[call], -1) if base.calls.thread.size else np.full(operation.size, -1)
+    calls = base.calls
+    return np.where(call >= 0, calls.lane_thread[calls.lane[call]], -1) if calls.lane.size else np.full(call.size, -1)
 
 
 def _name(operations: Operations, operation: int) -> str | None:

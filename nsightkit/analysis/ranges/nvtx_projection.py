@@ -25,9 +25,9 @@ from nsightkit.analysis.arrays import (
     arrow_mask,
     arrow_text,
     combined,
-    dense,
     ints,
     known,
+    lanes,
     words,
 )
 from nsightkit.analysis.ranges.range_forest import RangeForest, build_forest
@@ -102,7 +102,7 @@ class Attribution:
 
     def time_of(self, mask: Mask) -> int:
         """Return the sum of the durations of the work in `mask`."""
-        return int(self.operations.duration_ns[mask].sum())
+        return int(self.operations.duration_ns.sum(where=mask))
 
     @property
     def unattributed_ns(self) -> int:
@@ -195,15 +195,10 @@ def _labels(rows: pa.Table) -> tuple[Codes, pa.Array]:
 
 def _lanes(spans: Spans, calls: Calls) -> tuple[Codes, Codes]:
     """Return the lane (process and thread) of ranges and calls; -1 for calls of threads without ranges."""
-    process, _ = dense(np.concatenate([spans.process, calls.process]))
-    thread, _ = dense(np.concatenate([spans.thread, calls.thread]))
-    both = process.astype(np.int64) * (int(thread.max(initial=0)) + 1) + thread
-    lane, distinct = dense(both[: spans.size])
-    of_calls = both[spans.size :]
-    if not distinct.size:
-        return lane, np.full(of_calls.size, -1, np.int32)
-    place = np.minimum(np.searchsorted(distinct, of_calls), distinct.size - 1)
-    return lane, np.where(distinct[place] == of_calls, place, -1).astype(np.int32)
+    lane, processes, threads = lanes(spans.process, spans.thread)
+    known = {pair: place for place, pair in enumerate(zip(processes.tolist(), threads.tolist(), strict=True))}
+    pairs = zip(calls.lane_process.tolist(), calls.lane_thread.tolist(), strict=True)
+    return lane, np.array([*(known.get(pair, -1) for pair in pairs), -1], np.int32)[calls.lane]
 
 
 def _locate(

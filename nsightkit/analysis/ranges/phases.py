@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nsightkit.analysis.arrays import Codes, Ints
+from nsightkit.analysis.arrays import CHUNK, Codes, Ints, Mask
 from nsightkit.analysis.kernel_names import describe_kernel
 from nsightkit.analysis.ranges.nvtx_projection import Attribution
 from nsightkit.analysis.ranges.range_names import normalized
-from nsightkit.analysis.ranges.range_projection import project
+from nsightkit.analysis.ranges.range_projection import Projection, paths_of, project
 
 MOST_PHASES = 12
 MOST_SEGMENTS = 400
@@ -56,37 +56,73 @@ def read_phases(attribution: Attribution) -> Phases | None:
         return None
     of_name, labels = normalized(attribution.spans.names)
     label = of_name[attribution.node_name]
-    phase_of_node = _phase_nodes(attribution, label)
-    work = attribution.operations
-    node = np.where(attribution.node >= 0, phase_of_node[attribution.node], -1)
-    code = np.where(node >= 0, label[node], -1)
-    wanted = _largest(code, work.duration_ns, len(labels))
-    row = np.array([*(wanted.get(place, len(wanted)) for place in range(len(labels))), len(wanted) + 1], np.int64)[code]
+    whole = project(attribution)
+    phase_of_node = _phase_nodes(attribution, label, whole)
+    # One place more than nodes: it answers for work of no range, whose node is -1.
+    label_of_node = np.append(label[phase_of_node], np.int32(-1))
+    wanted = _largest(label_of_node[:-1], whole.own_ns, len(labels))
+    row = np.array([*(wanted.get(place, len(wanted)) for place in range(len(labels))), len(wanted) + 1], np.int32)
     names = [*(labels[place] for place in wanted), REST, OUTSIDE]
-    families = np.array([describe_kernel(name or "").family for name in work.names] + ["unclassified"], dtype=object)
-    family = families[work.name_code]
-    family[~work.is_kernel] = COPIES
-    family[work.is_graph] = GRAPHS
-    kinds, column = np.unique(family.astype(str), return_inverse=True)
-    times = np.zeros((len(names), kinds.size), np.int64)
-    np.add.at(times, (row, column), work.duration_ns)
-    counts = np.bincount(row, minlength=len(names))
-    order = np.argsort(-times.sum(axis=0), kind="stable")
-    kept = [place for place in range(len(names)) if counts[place]]
+    kinds, times, counts = _by_family(attribution, row[label_of_node], len(names))
+    order = [at for at in np.argsort(-times.sum(axis=0), kind="stable").tolist() if counts[:, at].any()]
+    kept = [place for place in range(len(names)) if counts[place].any()]
     return Phases(
         tuple(names[place] for place in kept),
-        tuple(kinds[order].tolist()),
+        tuple(kinds[at] for at in order),
         tuple(tuple(times[place][order].tolist()) for place in kept),
-        tuple(int(counts[place]) for place in kept),
-        _segments(attribution, phase_of_node, label, {place: kept.index(at) for place, at in wanted.items()}),
+        tuple(int(counts[place].sum()) for place in kept),
+        _segments(attribution, (phase_of_node, whole), label, {place: kept.index(at) for place, at in wanted.items()}),
         _paths(attribution, label, labels),
     )
 
 
-def _phase_nodes(attribution: Attribution, label: Codes) -> Codes:
+def _by_family(attribution: Attribution, row: Codes, rows: int) -> tuple[list[str], Ints, Ints]:
+    """Return the families, and time and launches of each phase (a `row` of each node) in each of them."""
+    work = attribution.operations
+    said = [describe_kernel(name or "").family for name in work.names] + ["unclassified"]
+    kinds = sorted({*said, COPIES, GRAPHS})
+    column = np.array([kinds.index(family) for family in said], np.int32)
+    times, counts = np.zeros(rows * len(kinds), np.int64), np.zeros(rows * len(kinds), np.int64)
+    ends = (work.kernel_count, work.size - work.graph_count, work.size)
+    for fixed, begin, end in ((None, 0, ends[0]), (COPIES, ends[0], ends[1]), (GRAPHS, ends[1], ends[2])):
+        for first in range(begin, end, CHUNK):
+            part = slice(first, min(first + CHUNK, end))
+            at = row[attribution.node[part]] * len(kinds)
+            at += column[work.name_code[part]] if fixed is None else kinds.index(fixed)
+            np.add.at(times, at, work.duration_ns[part])
+            np.add.at(counts, at, 1)
+    return kinds, times.reshape(rows, -1), counts.reshape(rows, -1)
+
+
+@dataclass(frozen=True)
+class PhaseInstances:
+    """Every instance of every phase that had GPU work: which phase, its work and its time on the GPU."""
+
+    names: tuple[str, ...]
+    phase: Codes  # (instances,) place in `names`
+    start_ns: Ints
+    end_ns: Ints
+    gpu_ns: Ints  # sum of the durations of its work
+
+
+def phase_instances(attribution: Attribution, device: int | None = None) -> PhaseInstances:
+    """Return all instances of the phases; with `device` only work on that GPU counts."""
+    of_name, labels = normalized(attribution.spans.names)
+    label = of_name[attribution.node_name]
+    everything = project(attribution)
+    phases = np.unique(_phase_nodes(attribution, label, everything)[_has_own_work(attribution)])
+    whole = everything if device is None else project(attribution, attribution.operations.device == device)
+    phases = phases[whole.operation_count[phases] > 0]
+    used, code = np.unique(label[phases], return_inverse=True)
+    names = tuple(labels[place] for place in used.tolist())
+    return PhaseInstances(
+        names, code.astype(np.int32), whole.first_ns[phases], whole.last_ns[phases], whole.gpu_ns[phases]
+    )
+
+
+def _phase_nodes(attribution: Attribution, label: Codes, whole: Projection) -> Codes:
     """Return for each node the node of the phase that it belongs to: itself or one of its ancestors."""
     nodes = attribution.nodes
-    whole = project(attribution)
     depth, total = 0, max(1, attribution.total_ns)
     levels = nodes.levels()
     while depth + 1 < min(len(levels), _MOST_DEPTH):
@@ -110,48 +146,55 @@ def _largest(code: Codes, duration: Ints, count: int) -> dict[int, int]:
     return {place: at for at, place in enumerate(place for place in order if totals[place])}
 
 
+def _has_own_work(attribution: Attribution) -> Mask:
+    """Return the nodes that are the innermost range of some GPU work."""
+    # The last place takes work of no range, whose node is -1.
+    found = np.zeros(attribution.nodes.size + 1, np.bool_)
+    found[attribution.node] = True
+    return found[:-1]
+
+
 def _segments(
-    attribution: Attribution, phase_of_node: Codes, label: Codes, rows: dict[int, int]
+    attribution: Attribution, nodes: tuple[Codes, Projection], label: Codes, rows: dict[int, int]
 ) -> tuple[Segment, ...]:
-    whole, origin = project(attribution), int(attribution.operations.start_ns.min())
-    phases = np.unique(phase_of_node[attribution.node[attribution.node >= 0]])
-    found = [
+    phase_of_node, whole = nodes
+    origin = int(attribution.operations.start_ns.min())
+    phases = np.unique(phase_of_node[_has_own_work(attribution)])
+    phases = phases[np.isin(label[phases], list(rows))]
+    longest = phases[np.argsort(-whole.projected_ns[phases], kind="stable")[:MOST_SEGMENTS]]
+    longest = longest[np.argsort(whole.first_ns[longest], kind="stable")]
+    return tuple(
         Segment(rows[int(label[node])], int(whole.first_ns[node]) - origin, int(whole.last_ns[node]) - origin)
-        for node in phases.tolist()
-        if int(label[node]) in rows
-    ]
-    longest = sorted(found, key=lambda segment: segment.start_ns - segment.end_ns)[:MOST_SEGMENTS]
-    return tuple(sorted(longest, key=lambda segment: segment.start_ns))
+        for node in longest.tolist()
+    )
 
 
 def _paths(attribution: Attribution, label: Codes, labels: list[str]) -> dict[str, tuple[tuple[str, float], ...]]:
-    work = attribution.operations
-    kernel = np.flatnonzero(work.is_kernel & (attribution.node >= 0) & (work.name_code >= 0))
-    pairs = work.name_code[kernel].astype(np.int64) << 32 | attribution.node[kernel]
-    distinct, place = np.unique(pairs, return_inverse=True)
-    sums = np.zeros(distinct.size, np.int64)
-    np.add.at(sums, place, work.duration_ns[kernel])
-    texts: dict[int, str] = {}
-    found: dict[str, dict[str, int]] = {}
-    for pair, time in zip(distinct.tolist(), sums.tolist(), strict=True):
-        path = texts.get(pair & 0xFFFFFFFF) or texts.setdefault(
-            pair & 0xFFFFFFFF, _path(attribution, pair & 0xFFFFFFFF, (label, labels))
-        )
-        times = found.setdefault(work.names[pair >> 32], {})
-        times[path] = times.get(path, 0) + time
-    totals = np.zeros(len(work.names), np.int64)
-    everywhere = np.flatnonzero(work.is_kernel & (work.name_code >= 0))
-    np.add.at(totals, work.name_code[everywhere], work.duration_ns[everywhere])
-    whole = dict(zip(work.names, totals.tolist(), strict=True))
-    return {name: _two_largest(times, whole[name]) for name, times in found.items()}
+    work, width = attribution.operations, len(attribution.operations.names) + 1
+    of_node, paths = paths_of(attribution.nodes, label)
+    # One place more than paths for what no range launched, and one more than names for what has none.
+    path = np.append(of_node, len(paths)) * width
+    pairs, sums = np.zeros(0, np.int64), np.zeros(0, np.int64)
+    for first in range(0, work.kernel_count, CHUNK):
+        part = slice(first, min(first + CHUNK, work.kernel_count))
+        mine = path[attribution.node[part]] + work.name_code[part] % width
+        pairs, sums = _summed(np.concatenate([pairs, mine]), np.concatenate([sums, work.duration_ns[part]]))
+    whole = np.zeros(width, np.int64)
+    np.add.at(whole, pairs % width, sums)
+    found: dict[int, dict[str, int]] = {}
+    for pair, time in zip(pairs.tolist(), sums.tolist(), strict=True):
+        if pair // width < len(paths) and pair % width < width - 1:
+            text = " / ".join(labels[place] for place in paths[pair // width])
+            found.setdefault(pair % width, {})[text] = time
+    return {work.names[code]: _two_largest(times, int(whole[code])) for code, times in found.items()}
 
 
-def _path(attribution: Attribution, node: int, naming: tuple[Codes, list[str]]) -> str:
-    names: list[str] = []
-    while node >= 0:
-        names.append(naming[1][int(naming[0][node])])
-        node = int(attribution.nodes.parent[node])
-    return " / ".join(reversed(names))
+def _summed(keys: Ints, values: Ints) -> tuple[Ints, Ints]:
+    """Return the distinct keys in rising order, and the sum of the values of each."""
+    order = np.argsort(keys, kind="stable")
+    keys, values = keys[order], values[order]
+    first = np.flatnonzero(np.append(True, keys[1:] != keys[:-1]))
+    return keys[first], np.add.reduceat(values, first)
 
 
 def _two_largest(times: dict[str, int], whole: int) -> tuple[tuple[str, float], ...]:

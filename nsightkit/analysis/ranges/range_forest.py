@@ -7,18 +7,15 @@ That holds for nested and for crossing ranges alike.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
 import numpy as np
 
-from nsightkit.analysis.arrays import Codes, Ints, Mask
+from nsightkit.analysis.arrays import CHUNK, Codes, Ints, Mask, by_lane
 from nsightkit.errors import AnalysisError
 
 _LARGEST_KEY = 1 << 62
-# So much work is looked at in one go.
-CHUNK = 1 << 16
 THREADS = 2
 _WORTH_THREADS = 1 << 18
 # One pass over all ranges for each level is the fastest way while there are few levels.
@@ -78,12 +75,14 @@ class RangeForest:
         """
         # One place more than calls, so that -1 finds -1 there.
         of_call = np.full(lane.size + 1, -1, np.int32)
-        rows, bounds = _by_lane(_asked_for(call, lane))
+        rows, bounds = by_lane(_asked_for(call, lane))
         edges = np.searchsorted(self.lane, np.arange(bounds.size))
 
         def fill(number: int) -> None:
             mine = rows[bounds[number] : bounds[number + 1]]
             self._fill(of_call, mine, (start_ns, end_ns), (int(edges[number]), int(edges[number + 1])))
+
+        from concurrent.futures import ThreadPoolExecutor
 
         lanes = np.flatnonzero(edges[1:] > edges[:-1]).tolist()
         # Lanes do not touch each other's calls, and numpy lets other threads run while it searches and gathers.
@@ -107,7 +106,8 @@ class RangeForest:
     def climb(self, position: Codes, end_ns: Ints) -> Codes:
         """Return the first of `position` and its ancestors that ends at `end_ns` or later, -1 for none."""
         found = position.copy()
-        active = np.flatnonzero((found >= 0) & (self.end_ns[found] < end_ns))
+        # What lies outside wraps around, and does not count: without looking for errors a lookup takes half the time.
+        active = np.flatnonzero((self.end_ns.take(found, mode="wrap") < end_ns) & (found >= 0))
         while active.size:
             moved = self.parent[found[active]]
             found[active] = moved
@@ -161,14 +161,6 @@ def _asked_for(call: Codes, lane: Codes) -> Codes:
     return np.where(asked[:-1], lane, np.int32(-1))
 
 
-def _by_lane(lane: Codes) -> tuple[Ints, Ints]:
-    """Return the rows of the lanes 0, 1, … one after the other, in their order, and where each lane begins and ends."""
-    counts = np.bincount(lane + 1) if lane.size else np.zeros(1, np.int64)
-    # Sixteen bits are sorted digit by digit, several times as fast.
-    order = np.argsort(lane.astype(np.int16) if counts.size < 1 << 15 else lane, kind="stable")
-    return order[counts[0] :], np.concatenate([np.zeros(1, np.int64), np.cumsum(counts[1:])])
-
-
 def _last_opened(begins: Ints, moments: Ints, offset: int) -> Codes:
     """Return for rising `moments` the position of the last range that had begun; -1 if none of the lane had."""
     first, last = (int(place) for place in np.searchsorted(begins, moments[[0, -1]], side="right"))
@@ -189,12 +181,14 @@ def _order(key: Ints, end: Ints) -> Ints:
     """Return the order by key, longer ranges first; of two equal ranges the later row is the inner one."""
     if bool((key[1:] > key[:-1]).all()):
         return np.arange(key.size)
-    order = np.argsort(key, kind="stable")
-    tied = key[order[1:]] == key[order[:-1]]
+    # An unstable sort is several times faster, and ties are put in order by themselves.
+    order = np.argsort(key)
+    ordered = key[order]
+    tied = ordered[1:] == ordered[:-1]
     if tied.any():
         members = np.flatnonzero(np.append(tied, False) | np.append(False, tied))
         rows = order[members]
-        order[members] = rows[np.lexsort((-end[rows], key[rows]))]
+        order[members] = rows[np.lexsort((rows, -end[rows], key[rows]))]
     return order
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Collection, Iterable
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,6 +34,14 @@ def normal_name(name: str) -> str:
     return _ALONE.sub("*", re.sub(_OPERATOR_TAIL, "", name, flags=re.DOTALL))
 
 
+def phase_of(name: str, phases: Collection[str]) -> str:
+    """Return which of `phases` a range is, by its name or by the form that tells no instances apart; "" for none."""
+    if name in phases:
+        return name
+    form = normal_name(name)
+    return form if form in phases else ""
+
+
 def normalized(names: pa.Array) -> tuple[Codes, list[str]]:
     """Return for distinct `names` the code of the form that each goes by, and these forms."""
     import pyarrow.compute as pc
@@ -46,3 +56,24 @@ def normalized(names: pa.Array) -> tuple[Codes, list[str]]:
     chosen = [form if shared[form] > 1 else stem for form, stem in zip(forms, stems, strict=True)]
     places = {name: place for place, name in enumerate(dict.fromkeys(chosen))}
     return np.array([places[name] for name in chosen], np.int32)[stem_of], list(places)
+
+
+def means(name: str, pattern: str) -> bool:
+    """Say whether `pattern`, as a user writes it, means the range `name`: itself, its normal form, or with * and ?.
+
+    >>> means("step_17", "step_*"), means("step_17", "step_17"), means("copy 3", "copy *"), means("a", "b")
+    (True, True, True, False)
+    >>> means("grad [w1]", "grad [w*]"), means("grad w", "grad [w1]")
+    (True, False)
+    """
+    # Brackets are part of many names; only * and ? stand for other text.
+    return name == pattern or fnmatchcase(name, pattern.replace("[", "[[]")) or normal_name(name) == pattern
+
+
+def meant(names: Iterable[str], pattern: str) -> list[str]:
+    """Return the forms of the names that `pattern` means: "copy *" as a pattern means "copy * back" too.
+
+    >>> meant(["copy 1", "copy 2", "copy 1 back", "step 1"], "copy *")
+    ['copy *', 'copy * back']
+    """
+    return list(dict.fromkeys(normal_name(name) for name in names if means(name, pattern)))

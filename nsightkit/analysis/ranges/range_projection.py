@@ -13,8 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nsightkit.analysis.arrays import Codes, Ints, Mask
-from nsightkit.analysis.ranges.launch_join import CHUNK
+from nsightkit.analysis.arrays import CHUNK, Codes, Ints, Mask
 from nsightkit.analysis.ranges.nvtx_projection import Attribution, Nodes
 from nsightkit.analysis.work.operations import Operations
 
@@ -94,14 +93,21 @@ def per_range(attribution: Attribution, nodes: Projection) -> Projection:
     return Projection(**gathered)
 
 
-def repeats(attribution: Attribution, code: Codes) -> Mask:
-    """Return which nodes lie, at any depth, inside another node of the same `code`: recursion and nested namesakes."""
+def repeats(attribution: Attribution, code: Codes, among: Mask | None = None) -> Mask:
+    """Return which nodes lie, at any depth, inside another node of the same `code`: recursion and nested namesakes.
+
+    Args:
+        attribution: of the capture.
+        code: of each node, shape (nodes,).
+        among: nodes that count as being around another, with all that lies inside them; None for all.
+    """
     nodes = attribution.nodes
     inside = np.zeros(nodes.size, np.bool_)
     place = np.flatnonzero(nodes.parent >= 0)
     above = nodes.parent[place]
     while place.size:
         same = code[above] == code[place]
+        same &= True if among is None else among[above]
         inside[place[same]] = True
         further = ~same & (nodes.parent[above] >= 0)
         place, above = place[further], nodes.parent[above[further]]
@@ -114,3 +120,28 @@ def inside(attribution: Attribution, wanted: Mask) -> Mask:
     for level in attribution.nodes.levels()[1:]:
         marked[level] |= marked[attribution.nodes.parent[level]]
     return np.where(attribution.node >= 0, marked[attribution.node] if marked.size else False, False)
+
+
+def paths_of(nodes: Nodes, label: Codes, chosen: Mask | None = None) -> tuple[Ints, list[tuple[int, ...]]]:
+    """Return the path of each node as a code, and the labels of each path from the outermost range down.
+
+    Args:
+        nodes: places in the stacks.
+        label: of each node, shape (nodes,).
+        chosen: nodes that matter, with all that are around them; None for all. The others have the code -1.
+    """
+    path = np.full(nodes.size, -1, np.int64)
+    found: list[tuple[int, ...]] = []
+    width = int(label.max(initial=-1)) + 1
+    for depth, level in enumerate(nodes.levels()):
+        if chosen is not None:
+            level = level[chosen[level]]
+        above = path[nodes.parent[level]] if depth else np.full(level.size, -1)
+        pairs, place = np.unique((above + 1) * width + label[level], return_inverse=True)
+        path[level] = place + len(found)
+        heads = (pair // width - 1 for pair in pairs.tolist())
+        found += [
+            (*(found[head] if head >= 0 else ()), pair % width)
+            for head, pair in zip(heads, pairs.tolist(), strict=True)
+        ]
+    return path, found

@@ -6,7 +6,6 @@ that was launched inside, and calls, ranges and operators that lie inside on the
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -60,7 +59,7 @@ def rows_inside(rows: pa.Table, attribution: Attribution, pattern: str) -> pa.Ta
 
 # In the order of `Operations`.
 _WORK = ("kernel_launches", "memory_operations", "graph_launches")
-_HOST = tuple(f.name for f in fields(CaptureTables) if f.name not in (*_WORK, "capture_id"))
+_HOST = ("cuda_api_calls", "nvtx_ranges")
 _Places = tuple[Ints, Ints, Ints, Ints]
 
 

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 
 import numpy as np
 
 from nsightkit.analysis import durations
 from nsightkit.analysis.arrays import Codes, Ints, Mask
-from nsightkit.analysis.ranges.nvtx_projection import Attribution
-from nsightkit.analysis.ranges.range_names import normal_name, normalized
-from nsightkit.analysis.ranges.range_projection import Projection, inside, per_range, project, repeats
+from nsightkit.analysis.ranges.nvtx_projection import Attribution, Spans
+from nsightkit.analysis.ranges.range_names import means, meant, normal_name, normalized
+from nsightkit.analysis.ranges.range_projection import Projection, inside, paths_of, per_range, project, repeats
 from nsightkit.analysis.ranges.span_projection import Instances, project_spans
 from nsightkit.errors import AnalysisError
 
@@ -41,7 +40,7 @@ class RangeRow:
     min_ns: int
     max_ns: int
     std_ns: float | None
-    range_ns: int  # time between push and pop on the CPU, summed over the instances
+    range_ns: int  # time between push and pop on the CPU, summed over the instances that lie in no namesake
     mean_depth: float
     per_token_ns: float | None = None  # gpu_ns by token
 
@@ -123,18 +122,12 @@ def summarize_ranges(captures: Iterable[Attribution], options: RangeOptions | No
     """
     options = options or RangeOptions()
     gathered = _Gathered()
-    seen: list[str] = []
-    hit = options.within is None
+    search = RangeSearch(options.within)
     for attribution in captures:
-        chosen = None
-        if options.within is not None:
-            wanted = matching(attribution, options.within)
-            seen += [] if hit else attribution.spans.names.slice(0, 2000).to_pylist()
-            hit |= bool(wanted.any())
-            chosen = inside(attribution, wanted)
+        search.look(attribution)
+        chosen = None if options.within is None else inside(attribution, matching(attribution, options.within))
         _gather(gathered, attribution, options, chosen)
-    if not hit and options.within is not None:
-        raise no_such_range(options.within, seen)
+    search.check()
     rows = _rows(gathered, options)
     paths = [_path_row(path, sums, gathered.totals.gpu_ns) for path, sums in gathered.paths.items()]
     return RangeSummary(tuple(rows), gathered.totals, tuple(_in_tree_order(paths)))
@@ -143,17 +136,68 @@ def summarize_ranges(captures: Iterable[Attribution], options: RangeOptions | No
 def matching(attribution: Attribution, pattern: str) -> Mask:
     """Return which names of `attribution` the pattern means: the name itself, its normal form, or with * and ?."""
     names = attribution.spans.names.to_pylist()
-    return np.array(
-        [name == pattern or fnmatchcase(name, pattern) or normal_name(name) == pattern for name in names], np.bool_
-    )
+    return np.array([means(name, pattern) for name in names], np.bool_)
 
 
-def no_such_range(pattern: str, names: Sequence[str]) -> AnalysisError:
-    """Return the error for a pattern that no range has."""
+def no_such_range(pattern: str, names: Sequence[str], apart: Sequence[str] = ()) -> AnalysisError:
+    """Return the error for a pattern that no range has; the names most like it stand first.
+
+    Args:
+        pattern: what was asked for.
+        names: of the push/pop ranges and annotations.
+        apart: of the start/end ranges.
+    """
+    from difflib import get_close_matches
+
     known = list(dict.fromkeys(normal_name(name) for name in names))
+    by_case = {name.casefold(): name for name in known}
+    near = [by_case[name] for name in get_close_matches(pattern.casefold(), by_case, 3)]
+    known = list(dict.fromkeys((*near, *known)))
     listed = ", ".join(repr(name) for name in known[:8]) + (" …" if len(known) > 8 else "")
     hint = f"there are {listed}" if known else "the capture has no ranges; annotate the program with NVTX"
+    if any(means(name, pattern) for name in apart):
+        hint = f"that is a start/end range, which does not nest; name a push/pop range or an annotation; {hint}"
+    elif near:
+        hint = f"is it {near[0]!r}? {hint}"
     return AnalysisError(f"no range matches {pattern!r}: {hint}", slug="no-such-range")
+
+
+@dataclass
+class RangeSearch:
+    """Whether any of several captures has a range that `pattern` means: one rank may lack what the others have."""
+
+    pattern: str | None
+    forms: list[str] = field(default_factory=list)  # of the names that were found
+    names: list[str] = field(default_factory=list)
+    apart: list[str] = field(default_factory=list)
+
+    def look(self, attribution: Attribution) -> bool:
+        """Return whether this capture has such a range, or all are meant."""
+        if self.pattern is None:
+            return True
+        names = names_in_use(attribution.spans)
+        found = meant(names, self.pattern)
+        self.forms = list(dict.fromkeys((*self.forms, *found)))
+        if not self.forms:
+            self.names += names
+            self.apart += names_in_use(attribution.apart)
+        return bool(found)
+
+    def check(self) -> None:
+        """Raise where none had.
+
+        Raises:
+            AnalysisError: no range has such a name.
+        """
+        if self.pattern is not None and not self.forms:
+            raise no_such_range(self.pattern, self.names, self.apart)
+
+
+def names_in_use(spans: Spans) -> list[str]:
+    """Return the names of ranges, in the order of their codes; `spans.names` may hold those of other captures too."""
+    used = np.zeros(len(spans.names) + 1, np.bool_)
+    used[spans.name_code] = True
+    return [name for name, there in zip(spans.names.to_pylist(), used.tolist(), strict=False) if there]
 
 
 def _gather(gathered: _Gathered, attribution: Attribution, options: RangeOptions, chosen: Mask | None) -> None:
@@ -193,7 +237,7 @@ def _instances(
 ) -> Instances:
     nodes, ranges = sums
     forest, size = attribution.forest, attribution.forest.size
-    first = ~repeats(attribution, label)
+    first = ~repeats(attribution, label, inner)
     once = Projection(**{
         name: np.where(first, getattr(nodes, name), 0)
         for name in ("operation_count", "kernel_count", "own_ns", "gpu_ns", "first_ns", "last_ns")
@@ -202,8 +246,8 @@ def _instances(
     has = np.flatnonzero(ranges.has_work if inner is None else ranges.has_work & inner[:size])
     return Instances(
         "push_pop", label[:size][has], counted.gpu_ns[has], ranges.own_ns[has], counted.operation_count[has],
-        counted.kernel_count[has], ranges.projected_ns[has], (forest.end_ns - forest.start_ns)[has],
-        forest.depth[has].astype(np.int64),
+        counted.kernel_count[has], ranges.projected_ns[has],
+        np.where(first[:size], forest.end_ns - forest.start_ns, 0)[has], forest.depth[has].astype(np.int64),
     )  # fmt: skip
 
 
@@ -268,19 +312,8 @@ def _add_paths(
 ) -> None:
     """Add the sums of each distinct path; its text is made once, never per range."""
     code, labels, inner = naming
-    path = np.full(attribution.nodes.size, -1, np.int64)
-    texts: list[tuple[str, ...]] = []
-    for depth, level in enumerate(attribution.nodes.levels()):
-        level = level[nodes.has_work[level] if inner is None else nodes.has_work[level] & inner[level]]
-        above = path[attribution.nodes.parent[level]] if depth else np.full(level.size, -1)
-        pairs = (above + 1) * (len(labels) + 1) + code[level]
-        distinct, place = np.unique(pairs, return_inverse=True)
-        path[level] = place + len(texts)
-        heads = distinct // (len(labels) + 1) - 1
-        texts += [
-            (*(texts[head] if head >= 0 else ()), labels[pair % (len(labels) + 1)])
-            for head, pair in zip(heads.tolist(), distinct.tolist(), strict=True)
-        ]
+    path, found = paths_of(attribution.nodes, code, nodes.has_work if inner is None else nodes.has_work & inner)
+    texts = [tuple(labels[place] for place in one) for one in found]
     known = np.flatnonzero(path >= 0)
     columns = (nodes.gpu_ns, nodes.own_ns, nodes.operation_count, nodes.kernel_count, np.ones_like(nodes.gpu_ns))
     sums = np.stack([_summed(path[known], column[known], len(texts)) for column in columns], axis=1)

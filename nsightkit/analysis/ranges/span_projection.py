@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from nsightkit.analysis.arrays import Codes, Ints, Mask
+from nsightkit.analysis.arrays import Codes, Ints, Mask, distinct
 from nsightkit.analysis.ranges.nvtx_projection import Attribution
 from nsightkit.analysis.ranges.range_names import normalized
 
@@ -40,32 +40,22 @@ class Instances:
 def project_spans(
     attribution: Attribution, labels: dict[str, int], raw_names: bool, chosen: Mask | None
 ) -> list[Instances]:
-    """Return the start/end ranges that launched GPU work, none or one record; new names are added to `labels`."""
-    spans = attribution.apart
+    """Return the start/end ranges that launched GPU work, thread by thread; new names are added to `labels`."""
+    spans, operations = attribution.apart, attribution.operations
     if not spans.size:
         return []
-    place, slices = _slices(attribution, chosen)
-    return [_record(attribution, place, slices, _labels(attribution, labels, raw_names))]
-
-
-def _slices(attribution: Attribution, chosen: Mask | None) -> tuple[Ints, tuple[Ints, Ints]]:
-    """Return operations in the order of launch, thread by thread, and which slice of them each range owns."""
-    spans, calls = attribution.apart, attribution.calls
-    place = np.flatnonzero(attribution.operations.call >= 0 if chosen is None else chosen)
-    place = place[attribution.operations.call[place] >= 0]
-    call = attribution.operations.call[place]
-    thread, start = calls.thread[call], calls.start_ns[call]
-    parts, first, last = [np.zeros(0, np.int64)], np.zeros(spans.size, np.int64), np.zeros(spans.size, np.int64)
-    offset = 0
-    for owner in np.unique(spans.thread).tolist():
-        mine = np.flatnonzero(thread == owner)
-        mine = mine[np.argsort(start[mine], kind="stable")]
-        moments, own = start[mine], np.flatnonzero(spans.thread == owner)
-        first[own] = offset + np.searchsorted(moments, spans.start_ns[own])
-        last[own] = offset + np.searchsorted(moments, spans.end_ns[own], side="right")
-        parts.append(place[mine])
-        offset += mine.size
-    return np.concatenate(parts), (first, last)
+    label = _labels(attribution, labels, raw_names)
+    # One place more, for work whose call is not known.
+    lane = np.append(attribution.calls.lane, np.int32(-1))[operations.call]
+    lane[operations.call < 0] = -1
+    if chosen is not None:
+        lane[~chosen] = -1
+    found = []
+    for owner in distinct(spans.thread):
+        place = np.flatnonzero(np.isin(lane, np.flatnonzero(attribution.calls.lane_thread == owner)))
+        if place.size:
+            found.append(_record(attribution, place.astype(np.int32), np.flatnonzero(spans.thread == owner), label))
+    return found
 
 
 def _labels(attribution: Attribution, labels: dict[str, int], raw_names: bool) -> Codes:
@@ -75,25 +65,32 @@ def _labels(attribution: Attribution, labels: dict[str, int], raw_names: bool) -
     return places[codes][attribution.apart.name_code]
 
 
-def _record(attribution: Attribution, place: Ints, slices: tuple[Ints, Ints], label: Codes) -> Instances:
+def _record(attribution: Attribution, place: Codes, own: Ints, label: Codes) -> Instances:
+    """Return the instances of the ranges `own` of one thread, which launched the operations at `place`."""
     operations, spans = attribution.operations, attribution.apart
-    first, last = slices
-    duration = operations.duration_ns[place]
+    moments = attribution.calls.start_ns[operations.call[place]]
+    if bool((moments[1:] < moments[:-1]).any()):
+        order = np.argsort(moments, kind="stable")
+        moments, place = moments[order], place[order]
+    first = np.searchsorted(moments, spans.start_ns[own])
+    last = np.searchsorted(moments, spans.end_ns[own], side="right")
     has = np.flatnonzero(last > first)
-    gpu = _sums(duration, first, last)[has]
-    projected = _extreme(np.maximum, operations.end_ns[place], first[has], last[has]) - _extreme(
-        np.minimum, operations.start_ns[place], first[has], last[has]
+    own, first, last = own[has], first[has], last[has]
+    gpu = _sums(operations.duration_ns[place], first, last)
+    projected = _extreme(np.maximum, operations.end_ns[place], first, last) - _extreme(
+        np.minimum, operations.start_ns[place], first, last
     )
-    kernels = _sums((place < operations.kernel_count).astype(np.int64), first, last)[has]
+    kernels = _sums(place < operations.kernel_count, first, last)
     return Instances(
-        "start_end", label[has], gpu, gpu, (last - first)[has], kernels, projected,
-        (spans.end_ns - spans.start_ns)[has], np.zeros(has.size, np.int64),
+        "start_end", label[own], gpu, gpu, last - first, kernels, projected,
+        spans.end_ns[own] - spans.start_ns[own], np.zeros(own.size, np.int64),
     )  # fmt: skip
 
 
-def _sums(values: Ints, first: Ints, last: Ints) -> Ints:
-    running = np.concatenate([np.zeros(1, np.int64), np.cumsum(values)])
-    return np.asarray(running[last] - running[first])
+def _sums(values: Ints | Mask, first: Ints, last: Ints) -> Ints:
+    """Return the sum of each slice; no slice is empty."""
+    running = np.cumsum(values, dtype=np.int64)
+    return np.asarray(running[last - 1] - np.where(first > 0, running[first - 1], 0))
 
 
 def _extreme(gather: np.ufunc, values: Ints, first: Ints, last: Ints) -> Ints:

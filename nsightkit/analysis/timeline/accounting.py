@@ -16,7 +16,7 @@ import numpy as np
 
 from nsightkit.analysis.ranges.nvtx_projection import Attribution
 from nsightkit.analysis.ranges.range_projection import project
-from nsightkit.analysis.ranges.range_summary import PathRow, RangeSummary
+from nsightkit.analysis.ranges.range_summary import PathRow, RangeSummary, summarize_ranges
 from nsightkit.analysis.timeline.timeline import DeviceTimeline
 
 # Shares are sums of floating point numbers.
@@ -89,7 +89,9 @@ def check_shares(summary: RangeSummary) -> list[Invariant]:
         return []
     own = sum(row.own_ns / total for row in summary.rows if row.kind == "push_pop")
     found = own + summary.totals.unattributed_ns / total
-    return [Invariant("shares of own time + unattributed = 1", "all", 1.0, found, abs(found - 1) < _SHARE_ERROR, "1")]
+    return [
+        Invariant("shares of own time + unattributed = 1", "all ranges", 1.0, found, abs(found - 1) < _SHARE_ERROR, "1")
+    ]
 
 
 def check_paths(paths: Sequence[PathRow]) -> list[Invariant]:
@@ -105,6 +107,12 @@ def check_paths(paths: Sequence[PathRow]) -> list[Invariant]:
         for row in paths
         if row.path in inner
     ]
+
+
+def check_ranges(attribution: Attribution) -> list[Invariant]:
+    """Check all that can be checked of the ranges of one capture, with names as they are."""
+    summary = summarize_ranges([attribution])
+    return [*check_attribution(attribution), *check_shares(summary), *check_paths(summary.paths)]
 
 
 def broken(invariants: Iterable[Invariant]) -> list[Invariant]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nsightkit.analysis.arrays import Codes, Ints, Mask, distinct
+from nsightkit.analysis.arrays import Ints, Mask, distinct
 from nsightkit.analysis.kernel_names import describe_kernel
 from nsightkit.analysis.timeline.intervals import union
 from nsightkit.analysis.work.operations import CaptureTables, Operations, read_calls, read_operations
@@ -126,19 +126,20 @@ def _one_series(name: str, start: Ints, duration: Ints) -> LaunchSeries:
 def _chains(work: Operations, families: list[str]) -> Chains:
     """Find runs of pointwise kernels; the tensors between them are not in a capture, so this is an upper bound."""
     pointwise = np.array([family in _CHAIN_FAMILIES for family in families] + [False])
-    kernel = np.flatnonzero(work.is_kernel)
-    order = kernel[np.lexsort((work.start_ns[kernel], work.stream[kernel], work.device[kernel]))]
+    count = work.kernel_count  # kernels stand first
+    start, stream, device = work.start_ns[:count], work.stream[:count], work.device[:count]
+    order = np.lexsort((start, stream, device))
     fits: Mask = pointwise[work.name_code[order]]
-    lane = work.device[order].astype(np.int64) << 32 | work.stream[order]
-    goes_on = np.zeros(order.size, np.bool_)
-    goes_on[1:] = fits[1:] & fits[:-1] & (lane[1:] == lane[:-1])
-    chain: Codes = (np.cumsum(~goes_on) - 1).astype(np.int32)
-    size = np.bincount(chain)
-    duration = work.duration_ns[order]
-    total, longest = np.zeros(size.size, np.int64), np.zeros(size.size, np.int64)
-    np.add.at(total, chain, duration)
-    np.maximum.at(longest, chain, duration)
-    long = size > 1
-    return Chains(
-        int(long.sum()), int(size[long].sum()), int(total[long].sum()), int((total[long] - longest[long]).sum())
-    )
+    goes_on = fits.copy()
+    goes_on[:1] = False
+    goes_on[1:] &= fits[:-1]
+    for lane in (stream, device):
+        goes_on[1:] &= np.diff(lane[order]) == 0
+    # Only members of chains are looked at further: the first of each is the one before a run of `goes_on`.
+    member: Mask = goes_on | np.append(goes_on[1:], False)
+    first = np.flatnonzero(~goes_on[member])
+    if not first.size:
+        return Chains(0, 0, 0, 0)
+    duration = work.duration_ns[order[member]]
+    total = int(duration.sum())
+    return Chains(int(first.size), int(duration.size), total, total - int(np.maximum.reduceat(duration, first).sum()))

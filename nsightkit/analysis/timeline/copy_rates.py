@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from nsightkit.analysis import durations
 from nsightkit.analysis.arrays import ints, known, words
 
@@ -29,7 +27,7 @@ class CopyRate:
     moved_bytes: int
     total_ns: int
     bytes_per_s: float | None  # over all; None where they took no time
-    best_bytes_per_s: float | None  # of the operations of at least the median size
+    best_bytes_per_s: float | None  # of the fastest one, so that it is never below the rate over all
 
 
 def copy_rates(operations: pa.Table) -> list[CopyRate]:
@@ -46,8 +44,8 @@ def copy_rates(operations: pa.Table) -> list[CopyRate]:
         mine = group == at
         labels = [names[column][code] if code >= 0 else None for column, code in enumerate(key)]
         moved, took = int(size[mine].sum()), int(time[mine].sum())
-        large = mine & (size >= np.median(size[mine])) & (time > 0)
-        best = float((size[large] / time[large]).max()) * 1e9 if large.any() else None
+        timed = mine & (time > 0)
+        best = float((size[timed] / time[timed]).max()) * 1e9 if timed.any() else None
         rate = moved / took * 1e9 if took > 0 else None
         rows.append(CopyRate(str(labels[0]), labels[1], labels[2], int(mine.sum()), moved, took, rate, best))
     return sorted(rows, key=lambda row: (-row.total_ns, row.operation))

@@ -17,11 +17,11 @@ Source: the definition of an empty queue is that of the rule for launch-bound ru
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nsightkit.analysis.arrays import Codes, Ints, Mask, combined, dense
+from nsightkit.analysis.arrays import Codes, Ints, Mask, by_lane
 from nsightkit.analysis.timeline.intervals import Intervals, union
 from nsightkit.analysis.work.operations import Calls, Operations
 
@@ -41,8 +41,12 @@ class Gaps:
     start_ns: Ints
     end_ns: Ints
     cause: Codes  # place in CAUSES
-    next_operation: Ints
-    last_operation: Ints
+    next_operation: Codes
+    last_operation: Codes
+
+    def of_unknown_cause(self) -> Gaps:
+        """Return the same gaps without their causes."""
+        return replace(self, cause=np.full(self.cause.size, UNKNOWN, np.int32))
 
     def by_cause(self, windows: Intervals) -> dict[str, int]:
         """Return cause -> ns inside `windows`, every cause listed."""
@@ -86,22 +90,33 @@ class _Blocking:
 
 def call_lanes(calls: Calls) -> CallLanes:
     """Lay out the calls of a capture by thread."""
-    process, _ = dense(calls.process)
-    thread, _ = dense(calls.thread)
-    lane, _ = combined(process, thread) if calls.start_ns.size else (process, thread)
+    lane = calls.lane
     origin = int(calls.start_ns.min()) if calls.start_ns.size else 0
     span = int(calls.end_ns.max() - origin) + 2 if calls.start_ns.size else 2
-    start = lane.astype(np.int64) * span + (calls.start_ns - origin)
-    end = lane.astype(np.int64) * span + (calls.end_ns - origin)
+    busy = Intervals(np.empty(lane.size, np.int64), np.empty(lane.size, np.int64))
+    rows, bounds = by_lane(lane)
+    count = 0
+    for number in range(bounds.size - 1):
+        mine = rows[bounds[number] : bounds[number + 1]]
+        found = union(calls.start_ns[mine], calls.end_ns[mine])
+        busy.start_ns[count : count + found.count] = found.start_ns + (number * span - origin)
+        busy.end_ns[count : count + found.count] = found.end_ns + (number * span - origin)
+        count += found.count
     names = calls.names.to_pylist()
-    waits = np.array([bool(_SYNCHRONIZING.match(name or "")) for name in names] + [False])[calls.name_code]
-    copies = np.array([bool(_COPYING.match(name or "")) for name in names] + [False])[calls.name_code]
-    return CallLanes(lane, origin, span, union(start, end), _blocking(start, end, waits), _blocking(start, end, copies))
+    waits, copies = (
+        _blocking(calls, np.array([bool(kind.match(name or "")) for name in names] + [False]), (origin, span))
+        for kind in (_SYNCHRONIZING, _COPYING)
+    )
+    return CallLanes(lane, origin, span, Intervals(busy.start_ns[:count], busy.end_ns[:count]), waits, copies)
 
 
-def _blocking(start: Ints, end: Ints, chosen: Mask) -> _Blocking:
-    order = np.argsort(start[chosen], kind="stable")
-    begins, ends = start[chosen][order], end[chosen][order]
+def _blocking(calls: Calls, chosen: Mask, axis: tuple[int, int]) -> _Blocking:
+    """Lay out the calls whose name is `chosen`, on the axis with that origin and width of a lane."""
+    rows = np.flatnonzero(chosen[calls.name_code])
+    lane = calls.lane[rows].astype(np.int64) * axis[1] - axis[0]
+    start, end = lane + calls.start_ns[rows], lane + calls.end_ns[rows]
+    order = np.argsort(start, kind="stable")
+    begins, ends = start[order], end[order]
     # A driver call inside a runtime call must not hide that the outer one is still open; lanes are apart by more.
     return _Blocking(begins, np.maximum.accumulate(ends) if ends.size else ends)
 
@@ -122,10 +137,12 @@ def find_gaps(operations: Operations, calls: Calls, lanes: CallLanes, is_collect
     # The work that ended last before the gap: the latest one that raised the reach.
     raising = np.flatnonzero(np.concatenate([[True], end[1:] > reach[:-1]])) if order.size else np.zeros(0, np.int64)
     last = order[raising[np.searchsorted(raising, opens, side="left") - 1]] if opens.size else opens
-    following = order[opens]
+    following: Codes = order[opens].astype(np.int32)
+    previous: Codes = last.astype(np.int32)
     gaps = (reach[opens - 1], start[opens])
-    cause = _causes(gaps, operations.call[following], (calls, lanes), is_collective[last])
-    return Gaps(gaps[0], gaps[1], cause, following, last)
+    del order, start, end, reach, opens, raising, last  # of 5M launches they would be 200 MB beside what follows
+    cause = _causes(gaps, operations.call[following], (calls, lanes), is_collective[previous])
+    return Gaps(gaps[0], gaps[1], cause, following, previous)
 
 
 def _causes(gaps: tuple[Ints, Ints], call: Codes, where: tuple[Calls, CallLanes], after_collective: Mask) -> Codes:

@@ -11,11 +11,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nsightkit.analysis.arrays import Ints
+from nsightkit.analysis.arrays import Ints, Mask
 from nsightkit.analysis.ranges.nvtx_projection import attribute
+from nsightkit.analysis.ranges.range_projection import inside
+from nsightkit.analysis.ranges.range_summary import RangeSearch, matching
 from nsightkit.analysis.timeline.timeline import DeviceTimeline, TimelineInputs, device_timelines, timeline_inputs
+from nsightkit.analysis.timeline.timeline_parts import range_windows
 from nsightkit.analysis.work.operations import CaptureTables
-from nsightkit.analysis.work.work_groups import work_by
+from nsightkit.analysis.work.work_groups import WorkRow, work_by
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,10 @@ class RankRow:
 
 @dataclass(frozen=True, slots=True)
 class RangeSpread:
-    """GPU time of one range on all ranks; a rank without it counts as 0."""
+    """GPU time of one range on all ranks, collectives left out; a rank without it counts as 0.
+
+    With its collectives a range is even on all ranks, as whoever is early waits in them.
+    """
 
     name: str
     mean_ns: float
@@ -69,10 +75,18 @@ class RankComparison:
 
 
 _Durations = dict[str, Ints]
+_COLLECTIVES = "communication"  # the family
 
 
-def compare_ranks(captures: Iterable[CaptureTables], ranks: Mapping[str, int]) -> RankComparison:
+def compare_ranks(
+    captures: Iterable[CaptureTables], ranks: Mapping[str, int], within: str | None = None
+) -> RankComparison:
     """Compare the ranks in `captures`; `ranks` is capture -> rank where it is known.
+
+    With `within` only while work of ranges of that name was on the GPU, and only the collectives that they launched.
+
+    Raises:
+        AnalysisError: no range of a capture has the name `within`.
 
     Source: a collective ends on all ranks together, so a rank whose kernel runs longer than the shortest one has
     waited for it by the difference; the shortest belongs to the rank that came last.
@@ -80,23 +94,40 @@ def compare_ranks(captures: Iterable[CaptureTables], ranks: Mapping[str, int]) -
     rows: list[RankRow] = []
     collectives: list[_Durations] = []
     ranges: list[dict[str, int]] = []
+    search = RangeSearch(within)
     for tables in captures:
-        inputs = timeline_inputs(tables)
-        found = work_by([attribute(tables)], ("device", "range"))
-        timelines = device_timelines(inputs)
+        inputs, attribution = timeline_inputs(tables), attribute(tables)
+        found = work_by([attribution], ("device", "range", "family"), within) if search.look(attribution) else []
+        timelines = device_timelines(inputs, range_windows(attribution, within) if within else None)
+        chosen = inputs.is_collective & (inside(attribution, matching(attribution, within)) if within else True)
         for timeline in timelines:
             rows.append(_row(timeline, ranks.get(tables.capture_id), len(timelines) > 1))
-            collectives.append(_collectives(inputs, timeline.device_id))
-            ranges.append({row.keys[1]: row.gpu_ns for row in found if row.keys[0] == str(timeline.device_id)})
+            collectives.append(_collectives(inputs, chosen & (inputs.operations.device == timeline.device_id)))
+            ranges.append(_range_times(row for row in found if row.keys[0] == str(timeline.device_id)))
+    search.check()
     waits, matched, unmatched = _waits(collectives)
     median = float(np.median([row.compute_ns for row in rows])) if rows else 0.0
     whole = [
         replace(row, wait_ns=wait, compute_ratio=row.compute_ns / median if median else None)
         for row, wait in zip(rows, waits, strict=True)
     ]
-    spreads = _spreads([row.label for row in rows], ranges)
-    ordered = sorted(whole, key=lambda row: (row.rank is None, row.rank or 0, row.capture_id, row.device_id))
-    return RankComparison(tuple(ordered), tuple(spreads), matched, unmatched)
+    pairs = sorted(zip(whole, ranges, strict=True), key=lambda pair: _place(pair[0]))
+    spreads = _spreads([row.label for row, _ in pairs], [times for _, times in pairs])
+    return RankComparison(tuple(row for row, _ in pairs), tuple(spreads), matched, unmatched)
+
+
+def _place(row: RankRow) -> tuple[bool, int, str, int]:
+    """Return what ranks are ordered by: job-rank10 comes after job-rank2."""
+    return (row.rank is None, row.rank or 0, row.capture_id, row.device_id)
+
+
+def _range_times(rows: Iterable[WorkRow]) -> dict[str, int]:
+    """Return range -> GPU time of one device without collectives."""
+    times: dict[str, int] = {}
+    for row in rows:
+        if row.keys[2] != _COLLECTIVES:
+            times[row.keys[1]] = times.get(row.keys[1], 0) + row.gpu_ns
+    return times
 
 
 def _row(timeline: DeviceTimeline, rank: int | None, several: bool) -> RankRow:
@@ -108,10 +139,10 @@ def _row(timeline: DeviceTimeline, rank: int | None, several: bool) -> RankRow:
     )  # fmt: skip
 
 
-def _collectives(inputs: TimelineInputs, device: int) -> _Durations:
+def _collectives(inputs: TimelineInputs, chosen: Mask) -> _Durations:
     """Return name -> durations of its launches in the order of their starts."""
     work = inputs.operations
-    mine = np.flatnonzero(inputs.is_collective & (work.device == device))
+    mine = np.flatnonzero(chosen)
     mine = mine[np.argsort(work.start_ns[mine], kind="stable")]
     codes = work.name_code[mine]
     return {work.names[code]: work.duration_ns[mine[codes == code]] for code in np.unique(codes).tolist()}

@@ -27,6 +27,7 @@ BOUND_THRESHOLD = 0.5
 FLOOR_FACTOR = 2.0
 NO_TIMELINE = "a timeline: start and end of every kernel and copy, and its launch call, of one execution"
 NO_OVERHEAD = "tracing overhead, told from noise: the same run without the profiler, on a quiet machine"
+NO_CALLS = "launch calls in the capture, on a clock that agrees with the GPU's"
 NO_BOUNDS = "bounds of the kernels in the same scope: counters (ncu), or a torch.profiler trace with shapes"
 
 
@@ -118,12 +119,15 @@ def judge_run(
         return _launches(figures)
     for name, words in (("TRANSFER", "copies"), ("COMMUNICATION", "communication")):
         if figures.shares[name] > LOSS_THRESHOLD and figures.largest_loss == name:
-            reason = f"{figures.shares[name]:.0%} of the span goes to {words} that nothing hides"
+            reason = f"{_share(figures.shares[name])} of the span goes to {words} that nothing hides"
             return RunVerdict(name, reason, _numbers(figures), {name.lower() + "_share": LOSS_THRESHOLD})
     if 1 - figures.shares["GPU"] <= LOSS_THRESHOLD:
         return _busy(figures, bounds)
+    if figures.largest_loss == "UNKNOWN":
+        reason = f"what the GPU waited for is not known for {_share(figures.shares['UNKNOWN'])} of the span"
+        return RunVerdict("UNKNOWN", reason, _numbers(figures), {"loss_share": LOSS_THRESHOLD}, (NO_CALLS,))
     reason = f"no single cause: the largest loss is {figures.largest_loss.lower()}, "
-    reason += f"{figures.shares[figures.largest_loss]:.0%} of the span"
+    reason += f"{_share(figures.shares[figures.largest_loss])} of the span"
     return RunVerdict("UNKNOWN", reason, _numbers(figures), {"loss_share": LOSS_THRESHOLD})
 
 
@@ -148,7 +152,7 @@ def _launches(figures: RunFigures) -> RunVerdict:
         "corrected_idle_share": IDLE_THRESHOLD,
     }
     if figures.tracing_ratio is None or figures.corrected_idle_share is None:
-        reason = "the GPU waits for launches, but how much of that the profiler caused is not known"
+        reason = f"{_idle(figures)}, but how much of that the profiler caused is not known"
         return RunVerdict("UNKNOWN", reason, numbers, thresholds, (NO_OVERHEAD,))
     if figures.tracing_ratio > MOST_TRACING_OVERHEAD:
         reason = (
@@ -157,13 +161,28 @@ def _launches(figures: RunFigures) -> RunVerdict:
         return RunVerdict("UNKNOWN", reason, numbers, thresholds)
     if figures.corrected_idle_share <= IDLE_THRESHOLD:
         return RunVerdict("UNKNOWN", "the idle time does not survive the correction for tracing", numbers, thresholds)
-    reason = f"{figures.idle_share:.0%} of the span is idle, and most of it before work that was launched too late"
-    return RunVerdict("LAUNCH", reason, numbers, thresholds)
+    return RunVerdict("LAUNCH", _idle(figures), numbers, thresholds)
+
+
+def _idle(figures: RunFigures) -> str:
+    """Say how idle the GPU is, and for which of both: slow launches, or a program that does something else."""
+    return f"the GPU is idle for {_share(figures.idle_share)} of the span: {_waited_for(figures)}"
+
+
+def _waited_for(figures: RunFigures) -> str:
+    launch, host = figures.shares["LAUNCH"], figures.shares["HOST"]
+    if host > launch:
+        return f"it waits for the program, which is outside CUDA (1 ms or more at a time) for {_share(host)} of it"
+    return f"it waits for launches that come too late for {_share(launch + host)} of it"
+
+
+def _share(value: float) -> str:
+    return "more than 99 %" if 0.995 <= value < 1 else f"{100 * value:.0f} %"
 
 
 def _busy(figures: RunFigures, bounds: dict[str, float] | None) -> RunVerdict:
     numbers, thresholds = _numbers(figures), {"gpu_share": 1 - LOSS_THRESHOLD, "bound_share": BOUND_THRESHOLD}
-    busy = f"the GPU computes for {figures.shares['GPU']:.0%} of the span"
+    busy = f"the GPU computes for {_share(figures.shares['GPU'])} of the span"
     if not bounds:
         return RunVerdict(
             "UNKNOWN", f"{busy}; by what its kernels are bound is not known", numbers, thresholds, (NO_BOUNDS,)
@@ -171,7 +190,7 @@ def _busy(figures: RunFigures, bounds: dict[str, float] | None) -> RunVerdict:
     numbers |= {f"{bound.lower()}_bound_share": share for bound, share in bounds.items()}
     largest = max(bounds, key=lambda bound: bounds[bound])
     if largest in ("MEMORY", "COMPUTE", "LATENCY") and bounds[largest] >= BOUND_THRESHOLD:
-        reason = f"{busy}, and kernels bound by {largest.lower()} hold {bounds[largest]:.0%} of that"
+        reason = f"{busy}, and kernels bound by {largest.lower()} hold {_share(bounds[largest])} of that"
         return RunVerdict(largest, reason, numbers, thresholds)
     missing = (NO_BOUNDS,) if largest == "UNKNOWN" else ()
     return RunVerdict("UNKNOWN", f"{busy}, and no bound holds half of that", numbers, thresholds, missing)

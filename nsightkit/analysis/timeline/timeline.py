@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from nsightkit.analysis.arrays import Ints, Mask
+from nsightkit.analysis.arrays import Codes, Ints, Mask, distinct
 from nsightkit.analysis.kernel_names import describe_kernel
 from nsightkit.analysis.timeline.gaps import (
     COLLECTIVE,
@@ -39,6 +39,8 @@ class QueueFigures:
     mean_depth: float | None  # over time
     max_depth: int | None
     empty_share: float | None  # of the span in which nothing was queued or running
+    early_count: int = 0  # pieces of work that start before their launch call began: the clocks disagree
+    clock_error_ns: int | None = None  # by how much at least; then no other figure here is known, nor a cause of idle
 
 
 @dataclass(frozen=True)
@@ -107,19 +109,24 @@ def timeline_inputs(tables: CaptureTables) -> TimelineInputs:
 
 def device_timelines(inputs: TimelineInputs, windows: Intervals | None = None) -> list[DeviceTimeline]:
     """Return the timeline of each device with GPU work, over its span or over `windows`."""
-    return [_of_device(inputs, device, windows) for device in np.unique(inputs.operations.device).tolist()]
+    return [_of_device(inputs, device, windows) for device in distinct(inputs.operations.device)]
 
 
 def _of_device(inputs: TimelineInputs, device: int, windows: Intervals | None) -> DeviceTimeline:
     mine = inputs.operations.device == device
     work, collective = inputs.operations.only(mine), inputs.is_collective[mine]
     gaps = find_gaps(work, inputs.calls, inputs.lanes, collective)
+    early, error = early_starts(work, inputs.calls)
+    gaps = gaps.of_unknown_cause() if error else gaps
     whole = Intervals(work.start_ns.min(keepdims=True), work.end_ns.max(keepdims=True))
     scope = whole if windows is None else windows.overlap(whole)
+    # Before the sets: each of the two needs much memory for a while.
+    queue = _no_queue(work, (early, error)) if error else _queue(work, inputs.calls, gaps, scope)
     sets = _sets(work, collective, scope)
     kernels = sets.compute.overlap(sets.communication)
     inside = scope.within(work.start_ns, work.end_ns)
     touched = inside > 0
+    stream = _streams(work, inputs.calls)
     memory = ~(work.is_kernel | work.is_graph)
     return DeviceTimeline(
         inputs.capture_id, device, int(scope.start_ns[0]) if scope.count else 0, scope.total_ns,
@@ -129,9 +136,21 @@ def _of_device(inputs: TimelineInputs, device: int, windows: Intervals | None) -
         gaps.by_cause(scope), sets.communication.total_ns, kernels.total_ns, sets.copies.total_ns,
         int(inside[work.is_kernel].sum()), int(inside[memory].sum()),
         int((touched & work.is_kernel).sum()), int((touched & memory).sum()),
-        int((scope.within(gaps.start_ns, gaps.end_ns) > 0).sum()), int(np.unique(work.stream[touched]).size),
-        _stream_levels(work, scope), _queue(work, inputs.calls, gaps, scope), gaps,
+        int((scope.within(gaps.start_ns, gaps.end_ns) > 0).sum()), len(distinct(stream[touched])),
+        _stream_levels(work, stream, scope), queue, gaps,
     )  # fmt: skip
+
+
+# A few early starts are the limit of the clocks' resolution; many mean that CPU and GPU times do not fit together.
+_EARLY_SHARE = 0.01
+
+
+def early_starts(work: Operations, calls: Calls) -> tuple[int, int | None]:
+    """Return how much work starts before its launch call began, and by how many ns where it is too much to go on."""
+    known = np.flatnonzero(work.call >= 0)
+    ahead = calls.start_ns[work.call[known]] - work.start_ns[known]
+    count = int((ahead > 0).sum())
+    return count, int(ahead.max()) if count > _EARLY_SHARE * known.size else None
 
 
 @dataclass(frozen=True)
@@ -143,37 +162,59 @@ class _Sets:
 
 
 def _sets(work: Operations, collective: Mask, scope: Intervals) -> _Sets:
+    busy = union(work.start_ns, work.end_ns).overlap(scope)
+
     def chosen(mask: Mask) -> Intervals:
-        return union(work.start_ns[mask], work.end_ns[mask]).overlap(scope)
+        return busy if mask.all() else union(work.start_ns[mask], work.end_ns[mask]).overlap(scope)
 
     # A graph that was traced as a whole runs kernels that cannot be told from its copies.
     kernel = work.is_kernel | work.is_graph
-    everything = np.ones(work.size, np.bool_)
-    return _Sets(chosen(everything), chosen(kernel & ~collective), chosen(collective), chosen(~kernel))
+    return _Sets(busy, chosen(kernel & ~collective), chosen(collective), chosen(~kernel))
 
 
-def _stream_levels(work: Operations, scope: Intervals) -> dict[int, int]:
-    parts = [
-        union(work.start_ns[work.stream == stream], work.end_ns[work.stream == stream]).overlap(scope)
-        for stream in np.unique(work.stream)
-    ]
+def _streams(work: Operations, calls: Calls) -> Ints | Codes:
+    """Return a number for the stream of each piece of work: stream 7 of two processes (MPS) is two streams."""
+    if calls.lane_process.size < 2 or not (calls.lane_process != calls.lane_process[0]).any():
+        return work.stream
+    processes: Ints = np.unique(calls.lane_process, return_inverse=True)[1]
+    owner: Ints = np.append(processes[calls.lane], 0)[work.call]
+    lost = work.call < 0
+    if lost.any() and not lost.all():
+        # Work whose call is not known counts for a process that is known to use the stream.
+        streams, first = np.unique(work.stream[~lost], return_index=True)
+        place = np.minimum(np.searchsorted(streams, work.stream[lost]), streams.size - 1)
+        owner[lost] = np.where(streams[place] == work.stream[lost], owner[~lost][first][place], 0)
+    numbered: Ints = work.stream.astype(np.int64) * (int(processes.max()) + 1) + owner
+    return numbered
+
+
+def _stream_levels(work: Operations, stream: Ints | Codes, scope: Intervals) -> dict[int, int]:
+    masks = (stream == one for one in distinct(stream))
+    parts = [union(work.start_ns[mine], work.end_ns[mine]).overlap(scope) for mine in masks]
     starts = np.concatenate([part.start_ns for part in parts])
     return depth_profile(starts, np.concatenate([part.end_ns for part in parts]))
 
 
+def _no_queue(work: Operations, early: tuple[int, int | None]) -> QueueFigures:
+    return QueueFigures(int((work.call >= 0).sum()), None, None, None, None, None, None, *early)
+
+
 def _queue(work: Operations, calls: Calls, gaps: Gaps, scope: Intervals) -> QueueFigures:
-    known = np.flatnonzero((work.call >= 0) & (scope.within(work.start_ns, work.end_ns) > 0))
-    if not known.size:
+    known = (work.call >= 0) & (scope.within(work.start_ns, work.end_ns) > 0)
+    count = int(known.sum())
+    if not count:
         return QueueFigures(0, None, None, None, None, None, None)
-    call = work.call[known]
-    begun, returned, started = calls.start_ns[call], calls.end_ns[call], work.start_ns[known]
-    waited = started - returned
+    # Mostly all of it is known; then nothing is copied.
+    some = slice(None) if count == known.size else np.flatnonzero(known)
+    call, started = work.call[some], work.start_ns[some]
+    begun = calls.start_ns[call]
+    launch, queue = _median(started - begun), _median(_positive(started - calls.end_ns[call]))
     late = gaps.next_operation[np.isin(gaps.cause, _LATE) & (scope.within(gaps.start_ns, gaps.end_ns) > 0)]
     queued = depth_profile(begun, np.maximum(started, begun))
     span = int(started.max() - begun.min())
-    pending = union(begun, np.maximum(work.end_ns[known], begun)).overlap(scope)
+    pending = union(begun, np.maximum(work.end_ns[some], begun)).overlap(scope)
     return QueueFigures(
-        int(known.size), _median(started - begun), _median(waited[waited > 0]),
+        count, launch, queue,
         _median(work.start_ns[late] - calls.start_ns[work.call[late]]),
         sum(level * time for level, time in queued.items()) / span if span > 0 else None, max(queued, default=0),
         1 - pending.total_ns / scope.total_ns if scope.total_ns else None,
@@ -182,6 +223,10 @@ def _queue(work: Operations, calls: Calls, gaps: Gaps, scope: Intervals) -> Queu
 
 # Gaps whose next launch call came after the GPU had run dry.
 _LATE = (SYNCHRONIZATION, COLLECTIVE, COPY, HOST, EMPTY_QUEUE)
+
+
+def _positive(values: Ints) -> Ints:
+    return values[values > 0]
 
 
 def _median(values: Ints) -> float | None:

@@ -13,7 +13,7 @@ import numpy as np
 from nsightkit.analysis.arrays import Ints
 from nsightkit.analysis.ranges.nvtx_projection import Attribution
 from nsightkit.analysis.ranges.range_projection import per_range, project
-from nsightkit.analysis.ranges.range_summary import matching, no_such_range
+from nsightkit.analysis.ranges.range_summary import matching
 from nsightkit.analysis.timeline.gaps import CAUSES
 from nsightkit.analysis.timeline.intervals import Intervals, union
 from nsightkit.analysis.timeline.timeline import DeviceTimeline
@@ -108,12 +108,9 @@ def range_path(attribution: Attribution, operation: int) -> str | None:
 def range_windows(attribution: Attribution, pattern: str) -> Intervals:
     """Return when work that ranges of a name launched was on the GPU: first start to last end of each instance.
 
-    Raises:
-        AnalysisError: no range has such a name.
+    Nothing where the capture has no such range, which `range_summary.RangeSearch` tells.
     """
     wanted = matching(attribution, pattern)
-    if not wanted.any():
-        raise no_such_range(pattern, attribution.spans.names.slice(0, 2000).to_pylist())
     ranges = per_range(attribution, project(attribution))
     position: Ints = np.flatnonzero(wanted[attribution.spans.name_code[attribution.forest.row]] & ranges.has_work)
     return union(ranges.first_ns[position], ranges.last_ns[position])

@@ -19,6 +19,8 @@ from nsightkit.analysis.timeline.timeline import DeviceTimeline, TimelineInputs
 MOST_TRACING_OVERHEAD = 1.1
 # A run that computes for more than the rest of its span is bound by the GPU.
 LOSS_THRESHOLD = 0.3
+# Of the idle time, what may be of unknown cause for a statement on the rest.
+_MOST_UNKNOWN = 0.5
 _GRAPH_LAUNCH = re.compile(r"^(cuda|cu)GraphLaunch(_|$)")
 COSTS = ("GPU", "LAUNCH", "HOST", "SYNCHRONIZATION", "TRANSFER", "COMMUNICATION", "QUEUED", "UNKNOWN")
 
@@ -101,10 +103,12 @@ def run_figures(timelines: Sequence[DeviceTimeline], tracing_ratio: float | None
             costs[name] += time
     idle = sum(timeline.idle_ns for timeline in timelines)
     late = sum(t.idle_by_cause["empty queue"] + t.idle_by_cause["host"] for t in timelines)
+    # Where a good part of the idle time has no known cause, what share of it began with an empty queue is not known.
+    told = idle and costs["UNKNOWN"] <= _MOST_UNKNOWN * idle
     launches = [t.queue.idle_launch_ns for t in timelines if t.queue.idle_launch_ns is not None]
     allowed = None if tracing_ratio is None else tracing_ratio <= MOST_TRACING_OVERHEAD
     return RunFigures(
-        span, {name: time / span for name, time in costs.items()}, idle / span, late / idle if idle else None,
+        span, {name: time / span for name, time in costs.items()}, idle / span, late / idle if told else None,
         tracing_ratio, _corrected(idle / span, tracing_ratio), allowed,
         sum(launches) / len(launches) if launches else None,
     )  # fmt: skip
