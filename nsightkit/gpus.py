@@ -7,6 +7,7 @@ In: the name that a capture gives and its SM count. Out: `GpuSpec`, or None wher
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -65,16 +66,30 @@ def find_gpu(gpu_name: str | None, sm_count: int | None) -> GpuSpec | None:
 
 
 def gpu_of_key(key: str) -> GpuSpec:
-    """Return the entry called `key`.
+    """Return the entry called `key`, or the one entry that a driver's name or the beginning of a key stands for.
+
+    >>> gpu_of_key("h200").key, gpu_of_key("NVIDIA GeForce RTX 4090").key
+    ('h200-sxm', 'rtx-4090')
 
     Raises:
-        NsightkitError: there is none.
+        NsightkitError: there is none, or there are several.
     """
-    for spec in all_gpus():
-        if spec.key == key:
-            return spec
+    wanted = _plain(key)
+    ways = (
+        [spec for spec in all_gpus() if spec.key == wanted],
+        [spec for spec in all_gpus() if wanted in map(_plain, spec.names)],
+        [spec for spec in all_gpus() if wanted and spec.key.startswith(f"{wanted}-")],
+    )
+    found = next((specs for specs in ways if specs), [])
+    if len(found) == 1:
+        return found[0]
+    if found:
+        meant = ", ".join(spec.key for spec in found)
+        raise NsightkitError(f"'{key}' stands for several GPUs of the table: {meant}; name one", slug="unknown-gpu")
     known = ", ".join(spec.key for spec in all_gpus())
-    raise NsightkitError(f"no GPU '{key}' in the table; it has {known}", slug="unknown-gpu")
+    near = get_close_matches(key.lower(), [spec.key for spec in all_gpus()], n=1)
+    meant = f"did you mean {near[0]}? " if near else ""
+    raise NsightkitError(f"no GPU '{key}' in the table; {meant}it has {known}", slug="unknown-gpu")
 
 
 def _plain(name: str) -> str:

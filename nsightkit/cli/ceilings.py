@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from nsightkit.cli.output import Field, emit, format_option, note
+from nsightkit.report import format as fmt
 
 FIELDS = (
     Field("name", "what"),
@@ -19,7 +20,18 @@ FIELDS = (
 )
 
 
+BESIDE = (
+    Field("device", "device"), Field("name", "ceiling"), Field("unit", "unit", shown=False),
+    Field("data_sheet", "data sheet"), Field("ncu", "ncu, at its clock"), Field("measured", "measured"),
+    Field("drawn", "held against"),
+)  # fmt: skip
+
+
 @click.command("ceilings")
+@click.option(
+    "--of", "captures", multiple=True, type=click.Path(path_type=Path),
+    help="Measure nothing: print data sheet, ncu's and measured peaks of the GPUs of this capture or run.",
+)  # fmt: skip
 @click.option(
     "--device", type=click.Choice(("cpu", "cuda")), default="cpu", show_default=True, help="Where to measure."
 )
@@ -31,7 +43,9 @@ FIELDS = (
     help="Where the measured rates go.",
 )  # fmt: skip
 @format_option
-def command(device: str, threads: int, size: int, repeats: int, output: Path, format_: str) -> None:
+def command(
+    device: str, threads: int, size: int, repeats: int, output: Path, captures: tuple[Path, ...], format_: str
+) -> None:
     """Measure products of matrices for each type and memory traffic, with torch.
 
     These are rates that torch reaches on this machine at this moment, not what the hardware could do; other load lowers
@@ -40,7 +54,11 @@ def command(device: str, threads: int, size: int, repeats: int, output: Path, fo
     \b
     nsightkit ceilings --threads 1 -o ceilings.json
     nsightkit roofline trace.json.gz --ceilings ceilings.json
+    nsightkit ceilings --of report.ncu-rep
     """
+    if captures:
+        _side_by_side(captures, output, format_)
+        return
     from nsightkit.capture.ceilings import CeilingsRequest, measure_ceilings, write_ceilings
 
     found = measure_ceilings(CeilingsRequest(device, threads, size, 0, repeats))
@@ -54,3 +72,27 @@ def command(device: str, threads: int, size: int, repeats: int, output: Path, fo
     for text in found.notes:
         note(text)
     note(f"wrote {output}")
+
+
+def _side_by_side(captures: tuple[Path, ...], measured: Path, format_: str) -> None:
+    from nsightkit.analysis.roofs.ceiling_table import ceilings_by_gpu
+    from nsightkit.cli.inputs import finish
+    from nsightkit.cli.measured_roofs import kept_ceilings, read_roofs
+    from nsightkit.ingest.dataset import open_dataset
+
+    dataset = open_dataset(captures, {"kernel_counters": None, "gpus": None})
+    if not dataset.info.captures:
+        finish(dataset)
+    tables = {name: dataset.rows(name) if dataset.has(name) else [] for name in ("kernel_counters", "gpus")}
+    roofs = read_roofs(kept_ceilings(captures) or (measured if measured.is_file() else None))
+    rows = [
+        {name: getattr(row, name) for name in row.__slots__}
+        for row in ceilings_by_gpu(tables["kernel_counters"], tables["gpus"], roofs)
+    ]
+    if format_ in ("table", "markdown"):
+        sources = ("data_sheet", "ncu", "measured")
+        rows = [row | {name: fmt.with_unit(row[name], row["unit"]) for name in sources} for row in rows]
+    emit(BESIDE, rows, format_, f"{dataset.name}: ceilings side by side")
+    if not rows:
+        note("no peak is known: the GPU is not in the table (nsightkit gpus), and ncu's peaks were not collected")
+    finish(dataset)

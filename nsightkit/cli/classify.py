@@ -16,6 +16,7 @@ import click
 
 from nsightkit.cli.inputs import finish, or_newest_run, paths_argument
 from nsightkit.cli.output import Field, emit, format_option, note
+from nsightkit.cli.scoping import notes_of, scope_words, scoped, within_of, within_option
 from nsightkit.errors import AnalysisError
 from nsightkit.report import format as fmt
 from nsightkit.tables import unit_of
@@ -108,6 +109,7 @@ nsightkit classify report.ncu-rep --format json > kernels.json
 
 @click.command("classify", help=HELP)
 @paths_argument(required=False)
+@within_option
 @click.option(
     "--rule", type=click.Choice(RULE_NAMES), default="auto", show_default=True, help="How to judge; see above."
 )
@@ -117,18 +119,22 @@ nsightkit classify report.ncu-rep --format json > kernels.json
 )  # fmt: skip
 @click.option(
     "--limit", type=click.IntRange(min=0), default=0, show_default=True,
-    help="Print the kernels with the most GPU time only; 0 prints all.",
+    help="Rows to print, by GPU time; 0 prints all.",
 )  # fmt: skip
 @click.option(
     "--gpu", metavar="KEY", help="Take the data sheet of this GPU (as rtx-5090) where a capture does not name its own."
 )
 @format_option
-def command(paths: tuple[Path, ...], rule: str, margin: float, limit: int, gpu: str | None, format_: str) -> None:
+def command(
+    paths: tuple[Path, ...], within: str | None, rule: str, margin: float, limit: int, gpu: str | None, format_: str
+) -> None:
     """Print one row per kernel with its verdict, then the bounds counted in kernels and in GPU time."""
     from nsightkit.analysis.roofs.classification import classify_kernels
     from nsightkit.ingest.dataset import open_dataset
 
     dataset = open_dataset(or_newest_run(paths), {"kernel_counters": None})
+    _counters(dataset)
+    dataset = scoped(dataset, within)
     kernels = classify_kernels(_counters(dataset), rule, margin, gpu)
     shown = kernels[:limit] if limit else kernels
     if format_ in ("table", "markdown"):
@@ -137,6 +143,8 @@ def command(paths: tuple[Path, ...], rule: str, margin: float, limit: int, gpu: 
         emit(EXACT_FIELDS, [_exact_row(kernel) for kernel in shown], format_)
     if len(shown) < len(kernels):
         note(f"{_counted(len(kernels) - len(shown), 'kernel')} not shown; --limit 0 shows all")
+    for text in notes_of(dataset):
+        note(text)
     finish(dataset)
 
 
@@ -159,6 +167,7 @@ def _caption(dataset: Dataset, kernels: Sequence[ClassifiedKernel], rule: str, m
     parts = [
         dataset.name,
         dataset.info.gpu_name or "",
+        scope_words(within_of(dataset)) if within_of(dataset) else "",
         f"{_counted(len(kernels), 'kernel')}, {_counted(launches, 'profiled launch', 'profiled launches')}",
         f"rule {rule}" + (f", margin {margin:g} points" if rule == "sol-gap" else ""),
         f"{', '.join(sorted(tools))}: times under the profiler's clocks",
@@ -237,7 +246,7 @@ def _remarks(kernels: Sequence[ClassifiedKernel]) -> list[str]:
     """Return what is missing and what to know, each once, with the numbers of the rows that it holds for."""
     remarks: dict[str, list[int]] = {}
     for number, kernel in enumerate(kernels, 1):
-        for text in _told(kernel.verdict):
+        for text in (*_told(kernel.verdict), *_roof(kernel)):
             remarks.setdefault(text, []).append(number)
     return [f"{_ranges(numbers)}: {text}" for text, numbers in remarks.items()]
 
@@ -248,6 +257,18 @@ def _told(verdict: Verdict) -> list[str]:
     lines = [f"not collected: {', '.join(absent)}"] if absent else []
     lines += [verdict.remedy] if verdict.remedy else []
     return [*lines, *verdict.flags, *([f"busiest unit: {verdict.limiter}"] if verdict.limiter else [])]
+
+
+def _roof(kernel: ClassifiedKernel) -> list[str]:
+    """Return which roof a kernel was held against and at which clocks it ran, rounded so that launches agree."""
+    clocks = [
+        f"{words} {value / 1e9:.2f} GHz"
+        for words, name in (("SM clock", "sm_clock_hz"), ("DRAM clock", "dram_clock_hz"))
+        if (value := kernel.counters.get(name))
+    ]
+    roof = [f"roof: {kernel.point.roof_source}"] if kernel.point else []
+    text = ", ".join((*roof, *clocks))
+    return [text] if text else []
 
 
 def _ranges(numbers: Sequence[int]) -> str:

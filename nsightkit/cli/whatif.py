@@ -14,6 +14,7 @@ import click
 
 from nsightkit.cli.inputs import finish, or_newest_run, paths_argument
 from nsightkit.cli.output import Field, emit, format_option, note
+from nsightkit.cli.scoping import notes_of, scope_words, scoped, within_of, within_option
 from nsightkit.report import format as fmt
 
 if TYPE_CHECKING:
@@ -40,14 +41,18 @@ FIELDS = (
     "--set", "settings", multiple=True, metavar="PEAK=RATE",
     help="One peak, as dram_bytes_per_s=3e12 or bf16_flop_per_s=1e15; may be repeated.",
 )  # fmt: skip
-@click.option("--limit", type=click.IntRange(min=0), default=20, show_default=True, help="Rows to print; 0: all.")
+@within_option
+@click.option("--limit", type=click.IntRange(min=0), default=20, show_default=True, help="Rows to print; 0 prints all.")
 @format_option
-def command(paths: tuple[Path, ...], gpu: str | None, settings: tuple[str, ...], limit: int, format_: str) -> None:
+def command(
+    paths: tuple[Path, ...], gpu: str | None, settings: tuple[str, ...], within: str | None, limit: int, format_: str
+) -> None:
     """Say what the kernels would take with other peaks, at unchanged efficiency.
 
-    The larger of compute time and memory time is computed anew for each kernel; what has no place under a roof keeps
-    its time. Cache sizes and SM counts cannot be projected from counters. NOT VALIDATED: no prediction was compared
-    with a measurement on the other GPU. Without PATH the newest run below ./reports is taken.
+    The larger of compute time and memory time is computed anew for each kernel; what has no place under a roof, or is
+    bound by latency or by a unit outside the roofline, keeps its time. Cache sizes and SM counts cannot be projected
+    from counters. NOT VALIDATED: no prediction was compared with a measurement on the other GPU. Without PATH the
+    newest run below ./reports is taken.
 
     \b
     nsightkit whatif report.ncu-rep --gpu h200-sxm
@@ -62,12 +67,14 @@ def command(paths: tuple[Path, ...], gpu: str | None, settings: tuple[str, ...],
     dataset = open_dataset(or_newest_run(paths))
     if not dataset.info.captures:
         finish(dataset)
+    dataset = scoped(dataset, within)
     change = _change(dataset, gpu, settings)
     found = project(rows_of(dataset), change)
     rows = [_row(item) for item in sorted(found.rows, key=lambda item: item.after_ns - item.before_ns)]
-    caption = f"{dataset.name}: {change.words}; {found.flags[0]}"
+    scope = f"{scope_words(within)}; " if within else ""
+    caption = f"{dataset.name}: {scope}{change.words}; {found.flags[0]}"
     emit(FIELDS, rows[:limit] if limit and format_ in ("table", "markdown") else rows, format_, caption)
-    for text in told(found, dataset):
+    for text in (*notes_of(dataset), *told(found, dataset)):
         note(text)
     finish(dataset)
 
@@ -104,12 +111,18 @@ def told(found: WhatIf, dataset: Dataset) -> Iterable[str]:
     if found.unprojected_ns:
         share = found.unprojected_ns / found.before_ns
         yield f"{fmt.share(share)} of the time could not be projected and is taken as it is"
+    if found.far_ns:
+        yield (
+            f"{fmt.share(found.far_ns / found.before_ns)} of the time is projected from rows below 60 % of their roof, "
+            "where another limit may rule: they may gain or lose less than that"
+        )
     yield from _replays(found, dataset)
-    yield found.flags[0]
+    yield from found.flags
 
 
 def _replays(found: WhatIf, dataset: Dataset) -> Iterable[str]:
-    if not (dataset.has("kernel_launches") and dataset.has("cuda_api_calls")):
+    # Between two instances of a range other work runs: their span cannot be replayed.
+    if within_of(dataset) or not (dataset.has("kernel_launches") and dataset.has("cuda_api_calls")):
         return
     from nsightkit.analysis.timeline.replay import replay
     from nsightkit.analysis.work.operations import by_capture, read_calls, read_operations

@@ -1,7 +1,7 @@
 """What keeps more warps from an SM: registers, shared memory, the size of a block, or the number of blocks.
 
-In: launch geometry and resources of one kernel. Out: the name of the limiter. It is named only where the occupancy that
-follows from these limits equals the theoretical occupancy that ncu printed; else it is not known.
+In: the block limits that ncu states, else launch geometry and resources of one kernel. Out: the name of the limiter.
+From geometry it is named only where the occupancy that follows equals the theoretical occupancy that ncu printed.
 
 Source: CUDA C++ Programming Guide, "Technical Specifications per Compute Capability": resident warps and blocks, shared
 memory per SM. Registers: 65536 per SM, given out to whole warps in units of 256, four warps at a time.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nsightkit.analysis.results import ClassifiedKernel
@@ -23,6 +24,17 @@ _SHARED_UNIT = 128
 _RESERVED_BYTES = 1024
 # Points of percent within which two occupancies are the same.
 _SAME_PCT = 1.0
+# From here on nothing limits it.
+FULL_PCT = 99.5
+# Canonical counter -> the limit in words.
+STATED = {
+    "blocks_by_warps": "the size of a block",
+    "blocks_by_limit": "the number of blocks",
+    "blocks_by_registers": "registers",
+    "blocks_by_shared_memory": "shared memory",
+    "blocks_by_barriers": "barriers",
+}
+_LEAST_LIMITS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +56,27 @@ _LIMITS = {
 
 def occupancy_limiter(kernel: ClassifiedKernel, compute_capability: str | None) -> str | None:
     """Return what limits the theoretical occupancy of `kernel`; None where it is full or not known."""
-    limits = _LIMITS.get(compute_capability or "")
     stated = kernel.counters.get("theoretical_occupancy_pct")
+    if stated is None or stated > FULL_PCT:
+        return None
+    return _by_counters(kernel.counters) or _by_geometry(kernel, compute_capability, stated)
+
+
+def _by_counters(counters: Mapping[str, float | None]) -> str | None:
+    """Return the limit by which the fewest blocks fit, as ncu states it; None where ncu states none."""
+    known = {words: counters.get(name) for name, words in STATED.items()}
+    blocks = {words: value for words, value in known.items() if value is not None}
+    # Of one limit alone nobody can say that it is the smallest.
+    if len(blocks) < _LEAST_LIMITS:
+        return None
+    return " and ".join(words for words, value in blocks.items() if value == min(blocks.values()))
+
+
+def _by_geometry(kernel: ClassifiedKernel, compute_capability: str | None, stated: float) -> str | None:
+    """Return what follows from the resources of the kernel and the chip, where it explains what ncu printed."""
+    limits = _LIMITS.get(compute_capability or "")
     warps = -(-math.prod(int(size) for size in re.findall(r"\d+", kernel.block) or ["0"]) // 32)
-    if limits is None or stated is None or not warps or stated > 99.5:
+    if limits is None or not warps:
         return None
     blocks = _blocks(kernel, limits, warps, reserved=float(compute_capability or 0) >= 8)
     fewest = min(blocks.values())

@@ -30,6 +30,8 @@ _SECTIONS: Mapping[str, str] = {
     "l2_bytes": CACHES,
     "peak_l2_bytes_per_s": CACHES,
 }
+# Without both of these NVIDIA's thresholds give no verdict.
+_NEEDED = {"sm_throughput_pct", "memory_throughput_pct"}
 # Throughputs alone give a verdict; these name the cause of latency beside them.
 _THROUGHPUTS = (SPEED_OF_LIGHT, LAUNCH)
 # The set `roofline` holds every roofline chart and SpeedOfLight, so it is shorter than three of its sections.
@@ -42,6 +44,7 @@ def remedy(missing: Iterable[str]) -> str:
     >>> remedy(["sm_throughput_pct", "memory_throughput_pct"])
     'collect them with: ncu --section SpeedOfLight'
     """
+    missing = tuple(missing)
     wanted = list(dict.fromkeys(section for name in missing if (section := _section(name))))
     if not wanted:
         return ""
@@ -50,7 +53,8 @@ def remedy(missing: Iterable[str]) -> str:
     if len(charts) > _MOST_SECTIONS or (len(charts) == _MOST_SECTIONS and SPEED_OF_LIGHT in wanted):
         chosen = ["--set roofline", *([f"--section {LAUNCH}"] if LAUNCH in wanted else [])]
     later = " (tensor work: ncu 2025 or later)" if TENSOR in wanted else ""
-    return f"collect them with: ncu {' '.join(chosen)}{later}"
+    enough = f"; for a verdict without a place: ncu --section {SPEED_OF_LIGHT}" if _NEEDED & set(missing) else ""
+    return f"collect them with: ncu {' '.join(chosen)}{later}{enough if charts else ''}"
 
 
 def _section(name: str) -> str | None:

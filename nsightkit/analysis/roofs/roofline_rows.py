@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nsightkit.analysis.ranges.autograd_ranges import launches_with_operators, operators_of
+from nsightkit.analysis.ranges.range_names import phase_of
 from nsightkit.analysis.results import ClassifiedKernel, RooflinePoint, RooflineRow
 from nsightkit.analysis.roofs.classification import classify_kernels
 from nsightkit.analysis.roofs.levels import level_named, points_at
-from nsightkit.analysis.roofs.peaks import LEVELS, Gpu, Level, first_level
+from nsightkit.analysis.roofs.peaks import LEVELS, Gpu, Level, Peak, bandwidth_of, first_level
 from nsightkit.analysis.roofs.roofline import NS
 from nsightkit.analysis.roofs.suspects import trusted_counters
 from nsightkit.analysis.work.analytic import Roofs, analytic_rows, roofs_of
@@ -38,6 +39,7 @@ class RooflineChoice:
     roofs: Roofs | None = None  # measured ceilings, for calls without counters
     by_range: bool = False  # tell rows apart by the range that they ran in
     dtype: str | None = None  # of the tensors in NVTX ranges with shapes, a key of `autograd_ranges.TYPES`
+    phases: tuple[str, ...] = ()  # that range is the innermost, or one of these names (see `range_names.phase_of`)
 
 
 def roofline_rows(tables: Mapping[str, Sequence[Row]], choice: RooflineChoice | None = None) -> list[RooflineRow]:
@@ -59,11 +61,10 @@ def roofline_rows(tables: Mapping[str, Sequence[Row]], choice: RooflineChoice | 
     for capture in dict.fromkeys((*operators, *launches)):
         if capture in counted:
             continue
-        measured = wanted.roofs if _fits(wanted.roofs, launches.get(capture, ())) else None
-        roofs = measured or roofs_of(_device(devices.get(capture, ()), launches.get(capture, ()), wanted.gpu))
+        roofs = roofs_for(devices.get(capture, ()), launches.get(capture, ()), wanted)
         records = _records(operators.get(capture, ()), launches.get(capture, ()), of_ranges.get(capture))
         if wanted.by_range:
-            records = with_ranges(records, ranges.get(capture, ()))
+            records = with_ranges(records, ranges.get(capture, ()), wanted.phases)
         found = analytic_rows(capture, records, roofs)
         rows += [row for row in found if _wants(row, wanted.precision)]
     return sorted(rows, key=lambda row: -(row.total_ns or 0.0))
@@ -91,8 +92,21 @@ def _records(
     return call_records(*of_ranges)
 
 
-def _fits(roofs: Roofs | None, launches: Sequence[Row]) -> bool:
-    return roofs is not None and (roofs.device == "cuda") == bool(launches)
+def roofs_for(devices: Sequence[Row], launches: Sequence[Row], choice: RooflineChoice) -> Roofs:
+    """Return the roofs of a capture's work: measured ones of the same kind of device, else the data sheet.
+
+    Args:
+        devices: rows of gpus of the capture.
+        launches: rows of kernel_launches of the capture, of which `device_id` counts; none on a CPU.
+        choice: what was asked for.
+    """
+    if choice.roofs is not None and _fits(choice.roofs, launches):
+        return choice.roofs
+    return roofs_of(_device(devices, launches, choice.gpu))
+
+
+def _fits(roofs: Roofs, launches: Sequence[Row]) -> bool:
+    return (roofs.device == "cuda") == bool(launches)
 
 
 def _by_capture(rows: Iterable[Row]) -> dict[str, list[Row]]:
@@ -122,6 +136,19 @@ def _device(devices: Sequence[Row], launches: Sequence[Row], key: str | None) ->
 def _from_counters(rows: Sequence[Row], choice: RooflineChoice) -> list[RooflineRow]:
     if not rows:
         return []
+    if not choice.by_range:
+        return _of_launches(rows, choice)
+    parts: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        parts[range_of(row.get("nvtx_path"), choice.phases)].append(row)
+    found = [replace(row, range_name=name) for name, part in parts.items() for row in _of_launches(part, choice)]
+    whole = sum(row.total_ns or 0.0 for row in found if row.level == found[0].level)
+    return [
+        replace(row, time_share=row.total_ns / whole if whole and row.total_ns is not None else None) for row in found
+    ]
+
+
+def _of_launches(rows: Sequence[Row], choice: RooflineChoice) -> list[RooflineRow]:
     gpus = {(row["capture_id"], row["kernel_name"]): row for row in rows}
     assumed = gpu_of_key(choice.gpu) if choice.gpu else None
     found: list[RooflineRow] = []
@@ -129,6 +156,14 @@ def _from_counters(rows: Sequence[Row], choice: RooflineChoice) -> list[Roofline
         gpu = _gpu_of(gpus[kernel.capture_id, kernel.kernel_name], assumed)
         found += _of_kernel(kernel, gpu, choice)
     return found
+
+
+def range_of(path: str | None, phases: Sequence[str] = ()) -> str:
+    """Return the innermost range of a path as kernel_counters has it, or the outermost that is one of `phases`."""
+    names = (path or "").split("/")
+    if not phases:
+        return names[-1]
+    return next((phase for name in names if (phase := phase_of(name, phases))), "")
 
 
 def _gpu_of(row: Row, assumed: GpuSpec | None) -> Gpu:
@@ -149,7 +184,7 @@ def _of_kernel(kernel: ClassifiedKernel, gpu: Gpu, choice: RooflineChoice) -> li
         else:
             point = next(iter(points_at(kernel.kernel_name, trusted, gpu, (level,), choice.precision)), None)
         if choice.precision is None or point is not None:
-            found.append(_row(kernel, level, point))
+            found.append(_row(kernel, level, (point, bandwidth_of(trusted, gpu, level))))
     return found
 
 
@@ -159,7 +194,8 @@ def _levels(names: Sequence[str], gpu: Gpu) -> list[Level]:
     return list(dict.fromkeys(first_level(gpu) if level.name == "DRAM" else level for level in chosen))
 
 
-def _row(kernel: ClassifiedKernel, level: Level, point: RooflinePoint | None) -> RooflineRow:
+def _row(kernel: ClassifiedKernel, level: Level, place: tuple[RooflinePoint | None, Peak | None]) -> RooflineRow:
+    point, bandwidth = place
     moved, total = kernel.counters.get(level.moved), kernel.total_ns
     return RooflineRow(
         capture_id=kernel.capture_id,
@@ -178,9 +214,12 @@ def _row(kernel: ClassifiedKernel, level: Level, point: RooflinePoint | None) ->
         kernel_name=kernel.kernel_name,
         missing=kernel.verdict.missing,
         flags=kernel.verdict.flags,
-        range_name=(kernel.nvtx_path or "").rpartition("/")[2],
+        range_name=range_of(kernel.nvtx_path),
         grid=kernel.grid,
         block=kernel.block,
+        peak_bytes_per_s=bandwidth.low if bandwidth else None,
+        bandwidth_source=bandwidth.source if bandwidth else "",
+        immaterial=kernel.verdict.immaterial,
     )
 
 

@@ -40,8 +40,13 @@ Counters = Mapping[str, float | None]
 
 
 def limiting_unit(counters: Counters) -> str:
-    """Return the busiest unit as "XU pipe (…) 92.1 %", "" where the breakdown does not show which one it is."""
+    """Return the busiest unit as "XU pipe (…) 92.1 %", "" where the breakdown does not show which one it is.
+
+    Without either throughput it is the busiest of those that were collected, and says so.
+    """
     sm, memory = number(counters.get("sm_throughput_pct")), number(counters.get("memory_throughput_pct"))
+    if sm is None and memory is None:
+        return _busiest_collected(counters)
     if sm is None or memory is None:
         return ""
     units, highest = (SM_UNITS, sm) if sm >= memory else (_memory_units(counters), memory)
@@ -51,6 +56,15 @@ def limiting_unit(counters: Counters) -> str:
         return ""
     label = min(near, key=lambda name: abs(near[name] - highest))
     return f"{label} {near[label]:.1f} %"
+
+
+def _busiest_collected(counters: Counters) -> str:
+    units = SM_UNITS | MEMORY_UNITS
+    known = {label: value for name, label in units.items() if (value := number(counters.get(name)))}
+    if not known:
+        return ""
+    label = max(known, key=lambda name: known[name])
+    return f"{label} {known[label]:.1f} %, of those that were collected"
 
 
 def _memory_units(counters: Counters) -> Mapping[str, str]:

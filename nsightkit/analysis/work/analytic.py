@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from nsightkit.analysis.results import RooflinePoint, RooflineRow
 from nsightkit.analysis.roofs.peaks import DTYPES, FP64_ON_TENSOR, Gpu, Peak, bandwidth_of, dtypes_of, peak_of
 from nsightkit.analysis.roofs.roofline import ABOVE_ROOF, NS
+from nsightkit.analysis.roofs.rules.ridge import SHEET_UNCERTAINTY
 from nsightkit.analysis.work.formulas import formula_of
 from nsightkit.analysis.work.work_model import CallRecord
 
 EXPERIMENTAL = "experimental: work from shapes, not compared with counters"
+AT_RIDGE = f"at the ridge, within what these peaks are known to ({SHEET_UNCERTAINTY * 100:.0f} %); both sides may bound"
 # Below this share of both roofs shapes cannot tell latency from traffic and units that they do not show.
 NEAR_ROOF = 0.6
 _LABELS = {dtype.name: dtype.label for dtype in DTYPES}
@@ -117,6 +119,8 @@ def _row(capture_id: str, group: _Group, roofs: Roofs, whole_ns: int) -> Rooflin
         missing=missing,
         flags=flags,
         range_name=record.range_name,
+        peak_bytes_per_s=roofs.bandwidth.low if roofs.bandwidth else None,
+        bandwidth_source=roofs.bandwidth.source if roofs.bandwidth else "",
     )
 
 
@@ -160,6 +164,8 @@ def _judged(group: _Group, roofs: Roofs) -> tuple[str, tuple[str, ...], tuple[st
     if share < NEAR_ROOF:
         far = f"{share:.1%} of the roof: latency, more traffic than the shapes need, or a unit that they do not show"
         return "UNKNOWN", (*flags, far), ()
+    if min(compute, memory) * (1 + SHEET_UNCERTAINTY) >= max(compute, memory):
+        flags.append(AT_RIDGE)
     return ("COMPUTE" if compute >= memory else "MEMORY"), tuple(flags), ()
 
 

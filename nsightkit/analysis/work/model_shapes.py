@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,9 @@ class ModelShape:
     """A decoder-only transformer. 0 means "follows from the others" or "has none of it".
 
     `kv_layers` counts the layers that make keys and values of their own (0: all); the rest borrow them. `latent_width`
-    above 0 is latent attention (MLA): one compressed row a position, with `rope_width` values beside it. `experts`
-    above 0 is a mixture of experts in all but the first `dense_layers` layers.
+    above 0 is latent attention (MLA): one compressed row a position, with `rope_width` values beside it; `query_width`
+    is the row that its queries are compressed to (0: they are not). `experts` above 0 is a mixture of experts in all
+    but the first `dense_layers` layers.
     """
 
     layers: int
@@ -38,6 +40,7 @@ class ModelShape:
     learned_positions: int = 0
     kv_layers: int = 0
     latent_width: int = 0
+    query_width: int = 0
     rope_width: int = 0
     nope_width: int = 0
     value_width: int = 0
@@ -75,7 +78,8 @@ class ModelShape:
     def attention_weights(self) -> int:
         """Weights of one layer's projections."""
         if self.latent_width:
-            queries = self.width * self.heads * (self.nope_width + self.rope_width)
+            spread = self.heads * (self.nope_width + self.rope_width)
+            queries = self.query_width * (self.width + spread) if self.query_width else self.width * spread
             compressed = self.width * (self.latent_width + self.rope_width)
             expanded = self.latent_width * self.heads * (self.nope_width + self.value_width)
             return queries + compressed + expanded + self.heads * self.value_width * self.width
@@ -134,6 +138,11 @@ class ModelShape:
         return self.token_weights + experts + borrowed + embeddings + self._vectors
 
     @property
+    def active_weights(self) -> int:
+        """Weights that one token meets, embeddings included: what papers call active parameters."""
+        return self.stored_weights - self.moe_layers * (self.experts - self.active_experts) * self.expert_weights
+
+    @property
     def _vectors(self) -> int:
         """Norms and biases."""
         norms = (2 * self.layers + 1) * self.width * (2 if self.biases else 1)
@@ -178,11 +187,13 @@ def shape_of_name(name: str) -> ModelShape:
     """Return the shape called `name`.
 
     Raises:
-        AnalysisError: there is none; the message lists those there are.
+        AnalysisError: there is none; the message names the nearest and lists those there are.
     """
     if name not in known_shapes():
+        near = get_close_matches(name.lower(), known_shapes(), n=1)
+        meant = f"did you mean {near[0]}? " if near else ""
         raise AnalysisError(
-            f"no model '{name}'; known are {', '.join(known_shapes())}, or give --layers, --heads, --width and "
+            f"no model '{name}'; {meant}known are {', '.join(known_shapes())}, or give --layers, --heads, --width and "
             "--vocabulary",
             slug="unknown-model",
         )

@@ -6,14 +6,15 @@ In: the Arrow tables of one capture. Out: `CaptureTables`, which knows how to sp
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
-from nsightkit.analysis.arrays import Codes, Ints, Mask, arrow_mask, ints, known, words
+from nsightkit.analysis.arrays import Codes, Ints, Mask, chosen, give_back, ints, known, lanes, narrowest, words
 from nsightkit.analysis.ranges.launch_join import join_launches
 from nsightkit.tables import CUDA_API_CALLS, GRAPH_LAUNCHES, KERNEL_LAUNCHES, MEMORY_OPERATIONS, NVTX_RANGES, Table
 
@@ -23,11 +24,17 @@ if TYPE_CHECKING:
 # What stands for a CUDA graph that was traced as a whole, where a kernel or a copy has its name.
 GRAPH_NAME = "[CUDA graph launch]"
 _TABLES = (KERNEL_LAUNCHES, CUDA_API_CALLS, MEMORY_OPERATIONS, NVTX_RANGES, GRAPH_LAUNCHES)
+CAPTURE_TABLES = tuple(table.name for table in _TABLES)
+# From so many pieces of work on, what was freed is given back to the system between the steps.
+MANY = 1_000_000
 
 
 @dataclass(frozen=True)
 class CaptureTables:
-    """The tables of one capture that tell where its time went; any of them may be empty."""
+    """The tables of one capture that tell where its time went; any of them may be empty.
+
+    With `work`, calls and GPU work were read already (`condensed`), and their tables have no rows left.
+    """
 
     capture_id: str
     kernel_launches: pa.Table
@@ -35,6 +42,7 @@ class CaptureTables:
     memory_operations: pa.Table
     nvtx_ranges: pa.Table
     graph_launches: pa.Table | None = None
+    work: tuple[Calls, Operations] | None = field(default=None, repr=False)
 
 
 def empty_table(table: Table) -> pa.Table:
@@ -47,34 +55,45 @@ def empty_table(table: Table) -> pa.Table:
 
 def by_capture(tables: Mapping[str, pa.Table]) -> Iterator[CaptureTables]:
     """Split tables (name -> rows of any number of captures) by capture, in the order in which captures appear."""
-    given = {table.name: tables.get(table.name) for table in _TABLES}
-    whole = {t.name: given[t.name] if given[t.name] is not None else empty_table(t) for t in _TABLES}
-    coded = {name: words(rows, "capture_id") for name, rows in whole.items()}
-    captures = list(dict.fromkeys(c for codes, names in coded.values() if codes.size for c in names.to_pylist()))
+    whole = {t.name: empty_table(t) if tables.get(t.name) is None else tables[t.name] for t in _TABLES}
+    names = [words(rows, "capture_id")[1].to_pylist() for rows in whole.values() if rows.num_rows]
+    captures = list(dict.fromkeys(name for some in names for name in some))
     for capture in captures:
-        parts = {name: _rows_of(capture, captures, rows, coded[name]) for name, rows in whole.items()}
-        yield CaptureTables(capture, **parts)
+        yield CaptureTables(capture, **{name: rows_of(capture, rows) for name, rows in whole.items()})
 
 
-def _rows_of(capture: str, captures: list[str], rows: pa.Table, coded: tuple[Codes, pa.Array]) -> pa.Table:
-    if len(captures) == 1:
-        return rows
-    codes, names = coded
+def rows_of(capture: str, rows: pa.Table) -> pa.Table:
+    """Return the rows of one capture."""
+    codes, names = words(rows, "capture_id")
     mine = np.array([name == capture for name in names.to_pylist()] + [False])
-    return rows.filter(arrow_mask(mine[codes]))
+    return rows if mine[:-1].all() else chosen(rows, mine[codes])
 
 
 @dataclass(frozen=True)
 class Calls:
-    """Calls of the CUDA API, in the order of their table. A call whose end is not known ends where it began."""
+    """Calls of the CUDA API, in the order of their table. A call whose end is not known ends where it began.
+
+    A lane is a thread of a process: few, so that one small number a call tells both.
+    """
 
     start_ns: Ints
     end_ns: Ints
-    process: Ints
-    thread: Ints
-    correlation: Ints
+    lane: Codes
+    lane_process: Ints  # (lanes,)
+    lane_thread: Ints  # (lanes,)
+    correlation: Ints | Codes
     name_code: Codes
     names: pa.Array
+
+    @property
+    def process(self) -> Ints:
+        """Process of each call, made anew each time it is asked for."""
+        return self.lane_process[self.lane]
+
+    @property
+    def thread(self) -> Ints:
+        """Thread of each call, made anew each time it is asked for."""
+        return self.lane_thread[self.lane]
 
 
 @dataclass(frozen=True)
@@ -88,8 +107,7 @@ class Operations:
     end_ns: Ints
     device: Codes
     stream: Codes
-    process: Ints
-    correlation: Ints
+    correlation: Ints | Codes
     name_code: Codes
     names: tuple[str, ...]
     kernel_count: int
@@ -118,56 +136,94 @@ class Operations:
 
     def only(self, mask: Mask) -> Operations:
         """Return the operations in `mask`."""
-        names = ("start_ns", "end_ns", "device", "stream", "process", "correlation", "name_code", "call")
+        if mask.all():
+            return self
+        names = ("start_ns", "end_ns", "device", "stream", "correlation", "name_code", "call")
         parts = {name: getattr(self, name)[mask] for name in names}
         graphs = int(mask[self.size - self.graph_count :].sum())
         return replace(self, kernel_count=int(mask[: self.kernel_count].sum()), graph_count=graphs, **parts)
 
 
+def condensed(tables: CaptureTables) -> CaptureTables:
+    """Return the capture with its calls and GPU work read and joined, without their rows and correlation ids.
+
+    Where nobody else holds the tables, this frees half of the memory of a large capture, and all that is asked of it
+    later shares what was read.
+    """
+    return tables if tables.work is not None else read_condensed(tables.capture_id, lambda name: getattr(tables, name))
+
+
+def read_condensed(capture_id: str, rows_of: Callable[[str], pa.Table | None]) -> CaptureTables:
+    """Return a capture as `condensed` does, one table after the other, so that no two large ones are held at once.
+
+    Args:
+        capture_id: name of the capture.
+        rows_of: gives the rows of a table, all of this capture, None where there are none; called once for each.
+    """
+    empty = CaptureTables(capture_id, *(empty_table(table) for table in _TABLES[:4]))
+
+    def given(*names: str) -> CaptureTables:
+        return replace(empty, **{name: rows for name in names if (rows := rows_of(name)) is not None})
+
+    calls = read_calls(given("cuda_api_calls"))
+    operations = read_operations(given("kernel_launches", "memory_operations", "graph_launches"), calls)
+    # They are joined: the ids have done their work.
+    work = (_without_ids(calls, calls.lane.size), _without_ids(operations, operations.size))
+    read = replace(given("nvtx_ranges"), work=work)
+    if operations.size > MANY:
+        give_back()
+    return read
+
+
+def _without_ids(whole: _Whole, size: int) -> _Whole:
+    return replace(whole, correlation=np.broadcast_to(np.int32(-1), (size,)))
+
+
 def read_calls(tables: CaptureTables) -> Calls:
     """Return the calls of a capture."""
+    if tables.work is not None:
+        return tables.work[0]
     rows = tables.cuda_api_calls
     start = ints(rows, "start_ns")
     codes, names = words(rows, "name")
-    duration = np.maximum(ints(rows, "duration_ns", 0), 0)
-    return Calls(
-        start, start + duration, ints(rows, "process_id"), ints(rows, "thread_id"),
-        ints(rows, "correlation_id"), codes, names,
-    )  # fmt: skip
+    end = start + np.maximum(ints(rows, "duration_ns", 0), 0)
+    lane, processes, threads = lanes(ints(rows, "process_id"), ints(rows, "thread_id"))
+    return Calls(start, end, lane, processes, threads, narrowest(ints(rows, "correlation_id")), codes, names)
 
 
 def read_operations(tables: CaptureTables, calls: Calls) -> Operations:
     """Return the GPU work of a capture, joined with its calls by correlation id and process."""
+    if tables.work is not None:
+        return tables.work[1]
     graphs = tables.graph_launches if tables.graph_launches is not None else tables.kernel_launches.slice(0, 0)
     sources = ((tables.kernel_launches, "kernel_name"), (tables.memory_operations, "operation"), (graphs, None))
-    columns: dict[str, list[Ints]] = {name: [] for name in _COLUMNS}
     codes: list[Codes] = []
     names: list[str] = []
     for rows, name in sources:
-        for column, source in _COLUMNS.items():
-            columns[column].append(ints(rows, source))
         found, distinct = words(rows, name) if name else (np.zeros(rows.num_rows, np.int32), [GRAPH_NAME])
-        codes.append(np.where(found >= 0, found + len(names), -1).astype(np.int32))
+        codes.append(np.where(found >= 0, found + np.int32(len(names)), np.int32(-1)))
         names += distinct if isinstance(distinct, list) else distinct.to_pylist()
-    alone = not (tables.memory_operations.num_rows or graphs.num_rows)
-    whole = {name: parts[0] if alone else np.concatenate(parts) for name, parts in columns.items()}
-    duration = np.maximum(whole.pop("duration"), 0)
-    call = join_launches(whole["process"], whole["correlation"], calls.process, calls.correlation)
+    worked = [rows for rows, _ in sources]
+    # One column after the other, each narrow at once: of 5M launches all of them wide would be 240 MB more.
+    correlation = narrowest(_joined(worked, "correlation_id"))
+    call = join_launches(narrowest(_joined(worked, "process_id")), correlation, calls.process, calls.correlation)
+    device, stream = (_joined(worked, name, np.int32) for name in ("device_id", "stream_id"))
+    start = _joined(worked, "start_ns")
+    end = np.maximum(_joined(worked, "duration_ns"), 0)
+    end += start
     return Operations(
-        whole["start_ns"], whole["start_ns"] + duration, whole["device"].astype(np.int32),
-        whole["stream"].astype(np.int32), whole["process"], whole["correlation"], np.concatenate(codes), tuple(names),
+        start, end, device, stream, correlation, np.concatenate(codes), tuple(names),
         tables.kernel_launches.num_rows, call, graphs.num_rows,
     )  # fmt: skip
 
 
-_COLUMNS = {
-    "start_ns": "start_ns",
-    "duration": "duration_ns",
-    "device": "device_id",
-    "stream": "stream_id",
-    "process": "process_id",
-    "correlation": "correlation_id",
-}
+def _joined(tables: list[pa.Table], name: str, dtype: type[np.integer[Any]] = np.int64) -> npt.NDArray[Any]:
+    """Return a column of one table after the other, null as -1."""
+    parts = [ints(rows, name).astype(dtype, copy=False) for rows in tables if rows.num_rows]
+    return parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0, dtype), *parts])
+
+
+_Whole = TypeVar("_Whole", Calls, Operations)
 
 
 def unfinished_count(tables: CaptureTables) -> int:

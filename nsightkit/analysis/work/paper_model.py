@@ -22,8 +22,10 @@ DTYPES = {
 }
 FORMULAS = {
     "kv_bytes": "batch × positions × layers × values a position × bytes per value, + scales where quantized",
+    "active_weights": "parameters − experts that a token is not sent to",
     "linear_flop": "2 × weights met × tokens",
     "attention_flop": "4 × layers × heads × head width × new × seen positions; no causal half left out",
+    "latent_attention_flop": "2 × layers × heads × (2 × latent width + rope width) × new × seen positions",
     "head_flop": "2 × width × vocabulary × sequences: only the last position is mapped",
     "bytes": "weights once a forward pass + embedding rows + cache read + cache written",
     "intensity": "FLOP ÷ bytes",

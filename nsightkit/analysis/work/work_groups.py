@@ -17,7 +17,7 @@ from nsightkit.analysis.kernel_names import describe_kernel
 from nsightkit.analysis.ranges.nvtx_projection import Attribution
 from nsightkit.analysis.ranges.range_names import normalized
 from nsightkit.analysis.ranges.range_projection import inside
-from nsightkit.analysis.ranges.range_summary import matching, no_such_range
+from nsightkit.analysis.ranges.range_summary import RangeSearch, matching
 
 NO_RANGE = "(no range)"
 MEMORY_FAMILY = "copy and fill"
@@ -53,19 +53,15 @@ def work_by(
         AnalysisError: no range has the name in `within`.
     """
     sums: dict[tuple[str, ...], list[int]] = {}
-    seen: list[str] = []
-    hit = within is None
+    search = RangeSearch(within)
     for attribution in captures:
         chosen = np.ones(attribution.operations.size, np.bool_)
+        search.look(attribution)
         if within is not None:
-            wanted = matching(attribution, within)
-            hit |= bool(wanted.any())
-            seen += attribution.spans.names.slice(0, 2000).to_pylist()
-            chosen = inside(attribution, wanted)
+            chosen = inside(attribution, matching(attribution, within))
         columns = [_rank(attribution, ranks or {}) if key == "rank" else KEYS[key](attribution) for key in by]
         _add(sums, attribution, columns, np.flatnonzero(chosen))
-    if not hit and within is not None:
-        raise no_such_range(within, seen)
+    search.check()
     total = sum(time for time, _ in sums.values())
     rows = [
         WorkRow(keys, time, time / total if total else 0.0, count, time / tokens if tokens else None)

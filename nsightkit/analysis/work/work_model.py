@@ -15,8 +15,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from nsightkit.analysis.ranges.range_names import phase_of
 from nsightkit.analysis.work.formulas import FORMULAS, WRAPPERS, KernelShape, OperatorCall, Work, work_of
 from nsightkit.analysis.work.formulas.call import call_of
+from nsightkit.analysis.work.formulas.packed_attention import why_unknown
 
 Row = Mapping[str, Any]
 COUNTED_INSIDE = "its work is counted at an operator that it calls"
@@ -159,7 +161,7 @@ def _reason(name: str, call: OperatorCall | None, counted: bool) -> str:
         return NO_FORMULA
     if not counted:
         return COUNTED_INSIDE
-    return NO_SHAPES if call is None else NOT_FITTING
+    return NO_SHAPES if call is None else why_unknown(call) or NOT_FITTING
 
 
 def _shapes_text(call: OperatorCall | None) -> str:
@@ -188,19 +190,22 @@ def _on_cpu(tree: _Tree, chosen: Mapping[int, int]) -> list[CallRecord]:
     return records
 
 
-def with_ranges(records: Iterable[CallRecord], ranges: Iterable[Row]) -> list[CallRecord]:
-    """Return the records, each with the innermost range that was open at its begin.
+def with_ranges(records: Iterable[CallRecord], ranges: Sequence[Row], phases: Sequence[str] = ()) -> list[CallRecord]:
+    """Return the records, each with the innermost range that was open at its begin, or with one of `phases`.
 
-    A call on a thread without ranges (autograd) takes the range that was open last in its process.
+    A call on a thread without ranges (autograd) takes the range that was open last in its process. Where any `phases`
+    are given, only ranges count that are one of them (`range_names.phase_of`).
     """
+    known = {} if not phases else {row["name"]: phase_of(row["name"], phases) for row in ranges if row["name"]}
     threads: dict[tuple[Any, Any], list[Row]] = defaultdict(list)
     for row in ranges:
-        if row["duration_ns"] and row["name"]:
+        if row["duration_ns"] and row["name"] and (not phases or known[row["name"]]):
             threads[row["process_id"], row["thread_id"]].append(row)
             threads[row["process_id"], None].append(row)
     for members in threads.values():
         members.sort(key=lambda row: row["start_ns"])
-    return [replace(record, range_name=_range_of(record, threads)) for record in records]
+    named = [(record, _range_of(record, threads)) for record in records]
+    return [replace(record, range_name=known.get(name, name)) for record, name in named]
 
 
 def _range_of(record: CallRecord, threads: Mapping[tuple[Any, Any], Sequence[Row]]) -> str:

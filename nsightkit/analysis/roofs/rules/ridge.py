@@ -15,6 +15,10 @@ from nsightkit.analysis.roofs.rules.evidence import APART_POINTS, LOW_PCT, MEMOR
 
 NOT_DECIDED = "not decided"
 NO_WORK = "no floating-point work"
+# How well the peaks are known. ncu: its passes differ by as much. Data sheets: how far the figures that NVIDIA and
+# its drivers state for one GPU lie apart (B200: 7672 to 8000 GB/s; L40S: 362 against 366 TFLOP/s).
+NCU_UNCERTAINTY = 0.02
+SHEET_UNCERTAINTY = 0.05
 FAR_FROM_ROOF = "far from its roof, and without throughputs the cause is not known"
 
 
@@ -81,7 +85,20 @@ def _by_ridge(evidence: Evidence, placed: Placement, flags: Sequence[str] = ()) 
         return _verdict(evidence, placed.bound, word if evidence.roofline.missing else NO_WORK, flags=flags)
     low, high = sorted((placed.compute_ns, placed.memory_ns))
     side = "above" if placed.bound == "COMPUTE" else "below"
-    return _verdict(evidence, placed.bound, word, (high / low, f"× {side} the ridge"), flags)
+    close = _too_close(evidence, high / low)
+    return _verdict(evidence, placed.bound, word, (high / low, f"× {side} the ridge"), (*flags, *close))
+
+
+def _too_close(evidence: Evidence, factor: float) -> tuple[str, ...]:
+    """Say so where the distance from the ridge is within the uncertainty of the peaks."""
+    point = evidence.roofline.point
+    sheet = point is None or "data sheet" in point.roof_source
+    known_to = SHEET_UNCERTAINTY if sheet else NCU_UNCERTAINTY
+    if factor > 1 + known_to:
+        return ()
+    source = "a data sheet's peaks" if sheet else "ncu's peaks"
+    within = f"within what {source} are known to ({known_to * 100:.0f} %)"
+    return (f"at the ridge: {factor:.2f} × is {within}; both sides may bound",)
 
 
 def _verdict(

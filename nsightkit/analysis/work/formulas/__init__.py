@@ -13,17 +13,19 @@ from nsightkit.analysis.work.formulas import (
     matmul,
     movement,
     norm,
+    packed_attention,
     reduction,
 )
 from nsightkit.analysis.work.formulas.call import Formula, KernelShape, OperatorCall, Work
 
 __all__ = ["FORMULAS", "WRAPPERS", "Formula", "KernelShape", "OperatorCall", "Work", "formula_of", "work_of"]
 
-MODULES = (matmul, attention, convolution, norm, elementwise, movement, reduction, fused)
+MODULES = (matmul, attention, packed_attention, convolution, norm, elementwise, movement, reduction, fused)
 FORMULAS: dict[str, Formula] = {name: formula for module in MODULES for name, formula in module.FORMULAS.items()}
 WRAPPERS: dict[str, Formula] = {
     **matmul.WRAPPERS,
     **attention.WRAPPERS,
+    **packed_attention.WRAPPERS,
     **convolution.WRAPPERS,
     **norm.WRAPPERS,
     **movement.WRAPPERS,

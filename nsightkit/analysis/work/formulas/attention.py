@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from nsightkit.analysis.work.formulas.call import OperatorCall, Tensor, Work, formulas
 from nsightkit.analysis.work.formulas.matmul import arithmetic
+from nsightkit.analysis.work.formulas.packed_attention import LAYOUTS, is_packed, packed_attention
 
 # Operator -> where its argument is_causal stands.
 _CAUSAL = {
@@ -22,6 +23,10 @@ _CAUSAL = {
     "aten::_scaled_dot_product_fused_attention_overrideable": 5,
     "aten::_scaled_dot_product_attention_math": 5,
     "aten::_flash_attention_forward": 8,
+    "aten::_scaled_dot_product_flash_attention_backward": 11,
+    "aten::_scaled_dot_product_efficient_attention_backward": 11,
+    "aten::_scaled_dot_product_cudnn_attention_backward": 14,
+    "aten::_scaled_dot_product_flash_attention_for_cpu_backward": 7,
 }
 _UNKNOWN_MASK = "whether the mask is causal is not in the trace; all pairs are counted"
 
@@ -39,6 +44,9 @@ def _heads_first(call: OperatorCall) -> Work:
 
 
 def _tokens_first(call: OperatorCall) -> Work:
+    layout = LAYOUTS[call.name]
+    if is_packed(call, layout):
+        return packed_attention(call, layout)
     swapped = [_swapped(call.tensor(place)) for place in range(3)]
     return _attention(call, *swapped)
 
@@ -53,8 +61,7 @@ def _attention(call: OperatorCall, q: Tensor, k: Tensor, v: Tensor) -> Work:
     keys, dv = k.shape[-2], v.shape[-1]
     if k.shape[-1] != d or v.shape[-2] != keys:
         raise ValueError(f"{call.name}: {q.shape}, {k.shape} and {v.shape} do not fit")
-    place = _CAUSAL.get(call.name, 5)
-    causal = call.flag(place)
+    causal = _is_causal(call)
     flop = 2 * batch * heads * pairs_under_mask(queries, keys, causal) * (d + dv)
     written = batch * heads * queries * dv * q.item_bytes
     mask = call.optional(3)
@@ -62,14 +69,25 @@ def _attention(call: OperatorCall, q: Tensor, k: Tensor, v: Tensor) -> Work:
     return Work(flop, read, written, arithmetic(call, q.dtype), "" if causal is not None else _UNKNOWN_MASK)
 
 
+def _is_causal(call: OperatorCall) -> bool | None:
+    mask_type = LAYOUTS[call.name].mask_type if call.name in LAYOUTS else -1
+    if mask_type >= 0:
+        kind = call.ints(mask_type)
+        return kind != (0,) if kind else None
+    return call.flag(_CAUSAL.get(call.name, 5))
+
+
 def _backward(call: OperatorCall) -> Work:
     grad, q, k, v = (call.tensor(place) for place in range(4))
     batch, heads, queries, d = q.shape
     keys, dv = k.shape[-2], v.shape[-1]
+    causal = _is_causal(call)
     # Five products: scores again, gradients of the weights, of value, of query and of key.
-    flop = 2 * batch * heads * queries * keys * (3 * d + 2 * dv)
-    read = grad.nbytes + 2 * q.nbytes + k.nbytes + v.nbytes
-    return Work(flop, read, q.nbytes + k.nbytes + v.nbytes, arithmetic(call, q.dtype), _UNKNOWN_MASK)
+    flop = 2 * batch * heads * pairs_under_mask(queries, keys, causal) * (3 * d + 2 * dv)
+    result = batch * heads * queries * dv * q.item_bytes
+    read = grad.nbytes + q.nbytes + result + k.nbytes + v.nbytes
+    note = "" if causal is not None else _UNKNOWN_MASK
+    return Work(flop, read, q.nbytes + k.nbytes + v.nbytes, arithmetic(call, q.dtype), note)
 
 
 def _unified(call: OperatorCall) -> Work:
@@ -99,7 +117,7 @@ FORMULAS = {
     ),
     **formulas(
         _backward,
-        "2·batch·heads·queries·keys·(3d + 2dᵥ): five products",
+        "2·batch·heads·pairs·(3d + 2dᵥ): five products",
         "aten::_scaled_dot_product_flash_attention_backward",
         "aten::_scaled_dot_product_efficient_attention_backward",
         "aten::_scaled_dot_product_cudnn_attention_backward",

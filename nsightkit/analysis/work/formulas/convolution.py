@@ -18,7 +18,6 @@ _PLACES: dict[str, tuple[int | None, int, int, int, int | None, int | None]] = {
     "aten::_convolution": (2, 3, 4, 5, 6, 7),
     "aten::mkldnn_convolution": (2, 4, 3, 5, None, None),
     "aten::cudnn_convolution": (None, 3, 2, 4, None, None),
-    "aten::cudnn_convolution_transpose": (None, 4, 2, 5, None, None),
     "aten::conv1d": (2, 3, 4, 5, None, None),
     "aten::conv2d": (2, 3, 4, 5, None, None),
     "aten::conv3d": (2, 3, 4, 5, None, None),
@@ -31,7 +30,7 @@ def _forward(call: OperatorCall) -> Work:
     bias_place, *places = _PLACES[call.name]
     transposed = bool(places[3] is not None and call.flag(places[3]))
     spatial = _output(call, x, weight, places) if not transposed else _enlarged(call, x, weight, places)
-    out_channels = weight.shape[1] * _groups(x, weight, transposed) if transposed else weight.shape[0]
+    out_channels = weight.shape[1] * _groups(call) if transposed else weight.shape[0]
     outputs = x.shape[0] * out_channels * math.prod(spatial)
     bias = call.optional(bias_place) if bias_place is not None else None
     read = x.nbytes + weight.nbytes + (bias.nbytes if bias else 0)
@@ -39,9 +38,12 @@ def _forward(call: OperatorCall) -> Work:
     return Work(flop, read, outputs * x.item_bytes, arithmetic(call, x.dtype))
 
 
-def _groups(x: Tensor, weight: Tensor, transposed: bool) -> int:
-    # Only an ordinary convolution shows its groups in the shapes; transposed ones with groups are rare.
-    return 1 if transposed else x.shape[1] // weight.shape[1]
+def _groups(call: OperatorCall) -> int:
+    # Only an ordinary convolution shows its groups in the shapes; a transposed one states them behind its padding.
+    stated = call.ints(8)
+    if not stated:
+        raise ValueError(f"{call.name}: the groups of a transposed convolution are not in the trace")
+    return stated[0]
 
 
 def _flop(x: Tensor, weight: Tensor, spatial: tuple[int, ...], transposed: bool) -> int:
