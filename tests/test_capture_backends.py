@@ -64,9 +64,30 @@ class TestWorkload:
         script.write_text("")
         assert find_workload(str(script)) == Workload("train", script)
 
+    @pytest.mark.parametrize("first", ["#!/usr/bin/env python3\n", "#!/usr/bin/python3.11 -u\n", "#!/opt/python\n"])
+    def test_first_line_may_name_python(self, tmp_path, first):
+        script = tmp_path / "train"
+        script.write_text(first, encoding="utf-8")
+        assert find_workload(str(script)) == Workload("train", script)
+
+    @pytest.mark.parametrize("content", [b"just notes\n", b"\x7fELF\0\0", b"#!/bin/sh\n", b"", b"# python\n"])
+    def test_other_files_are_not_run_as_python(self, tmp_path, content):
+        path = tmp_path / "notes.txt"
+        path.write_bytes(content)
+        with pytest.raises(CaptureError, match=r"is no Python script: it does not end in \.py") as caught:
+            find_workload(str(path))
+        assert f"nsightkit profile -- {path}" in str(caught.value)
+        assert caught.value.slug == "unknown-workload"
+
+    def test_each_bundled_workload_says_whether_it_takes_tokens(self):
+        without = {name for name in bundled_workloads() if not find_workload(name).decodes}
+        assert without == {"layer_similarity", "python_overhead"}
+
     def test_unknown_lists_the_bundled(self):
-        with pytest.raises(CaptureError, match=r"neither a script nor a bundled workload; bundled: .*kv_decode"):
+        with pytest.raises(CaptureError, match=r"a bundled workload; did you mean kv_decode\? bundled: .*kv_decode"):
             find_workload("kv_decoed")
+        with pytest.raises(CaptureError, match=r"neither a script nor a bundled workload; bundled: .*kv_decode"):
+            find_workload("nothing_like_it")
 
     def test_folder_is_no_script(self, tmp_path):
         with pytest.raises(CaptureError) as caught:
@@ -165,7 +186,13 @@ class TestNsys:
         install(bin_dir, "nsys", "2023.4.4.54", "no-export")
         done = capture("nsys", request_for(tmp_path))
         assert done.paths[0].name == "timeline.nsys-rep"
-        assert done.notes == ("nsys made no SQLite export; the report itself was read",)
+        assert done.notes[:-1] == ("nsys made no SQLite export; the report itself was read",)
+
+    @pytest.mark.parametrize(("version", "said"), [("2023.4.4.54", True), ("2026.1.1.204", False)])
+    def test_an_nsys_that_keeps_the_environment_is_named(self, tmp_path, bin_dir, version, said):
+        install(bin_dir, "nsys", version)
+        notes = capture("nsys", request_for(tmp_path)).notes
+        assert any("keeps the environment of the program" in text for text in notes) is said
 
     def test_report_put_elsewhere_is_moved_where_it_was_asked_for(self, tmp_path, bin_dir):
         install(bin_dir, "nsys", "2023.4.4.54", "elsewhere")

@@ -74,6 +74,14 @@ CASES = [
         "install ncu 2025.1 or newer",
     ),
     (
+        {"gpus": (GpuFact(0, "Tesla P100", "6.0", False),), "ncu": ToolFact("/x", "2024.1.1.0")},
+        "ncu and gpu",
+        "blocks",
+        "ncu 2024.1.1.0 does not know Tesla P100 (CC 6.0)",
+        "bare metal",
+        "nsightkit profile --tool nsys",
+    ),
+    (
         {"gpus": (GpuFact(0, "V100", "7.0", False),), "nsys": ToolFact("/x", "2025.5.1")},
         "nsys and gpu",
         "blocks",

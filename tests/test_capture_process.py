@@ -135,6 +135,40 @@ def test_interrupt_ends_the_group_and_names_what_is_kept(tmp_path):
     assert gone(pid_in(log))
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_told_to_end_it_ends_the_group_and_the_handler_is_put_back(tmp_path, number):
+    pid = tmp_path / "pid"
+    before = signal.getsignal(number)
+    code = f"import os, time; open({str(pid)!r}, 'w').write(str(os.getpid())); print('up'); time.sleep(300)"
+
+    def end_us(line):
+        if line == "up":
+            signal.raise_signal(number)
+
+    with pytest.raises(CaptureError, match="interrupted") as caught:
+        run_child(python(code), tmp_path / "child.log", on_line=end_us)
+    assert caught.value.slug == "interrupted"
+    assert gone(int(pid.read_text(encoding="utf-8")))
+    assert signal.getsignal(number) is before
+
+
+def test_an_ignored_signal_stays_ignored(tmp_path):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        heard = []
+        code = "import time; print('up'); time.sleep(0.3); print('end')"
+
+        def hang_up(line):
+            heard.append(line)
+            signal.raise_signal(signal.SIGHUP)
+
+        assert run_child(python(code), tmp_path / "child.log", on_line=hang_up).exit_code == 0
+        assert heard[-1] == "end"
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_a_daemon_left_behind_does_not_keep_us_waiting(tmp_path):
     code = ("import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)'], "
             "start_new_session=True); print('pid', p.pid)")  # fmt: skip

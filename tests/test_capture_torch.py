@@ -3,7 +3,10 @@
 import _thread
 import gzip
 import json
+import os
+import signal
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -101,7 +104,54 @@ class TestWithTorch:
         with pytest.raises(CaptureError, match=r"left no torch-trace\.json\.gz") as caught:
             capture(request_for(tmp_path, "import os; os._exit(0)"))
         assert caught.value.slug == "no-output"
+        assert "Most likely the script ended its process itself (os._exit" in str(caught.value)
 
+    def test_script_may_change_its_folder(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "work.py").write_text(WORK + "import os; os.chdir('/')", encoding="utf-8")
+        request = Request(Workload("work", Path("work.py")), Path("run/capture"))
+        done = capture(request)
+        assert done.paths == (Path("run/capture/torch-trace.json.gz"),)
+        assert done.workload_wall_s is not None
+
+    def test_script_that_profiles_itself_is_named(self, tmp_path):
+        own = "with torch.profiler.profile():\n    torch.ones(4) + 1\n"
+        with pytest.raises(CaptureError, match="only one profiler can record") as caught:
+            capture(request_for(tmp_path, WORK + own))
+        assert caught.value.slug == "profiler-taken"
+
+    def test_its_own_failure_comes_before_that(self, tmp_path):
+        own = "with torch.profiler.profile():\n    torch.ones(4) + 1\nraise SystemExit(5)"
+        with pytest.raises(CaptureError, match="failed with exit code 5") as caught:
+            capture(request_for(tmp_path, WORK + own))
+        assert caught.value.slug == "workload-failed"
+
+    def test_failure_leaves_only_the_trace_and_a_traceback_of_the_script(self, tmp_path):
+        request = request_for(tmp_path, WORK + "def f(): raise ValueError('x')\nf()")
+        with pytest.raises(CaptureError):
+            capture(request)
+        assert sorted(p.name for p in request.capture_dir.iterdir()) == ["child.log", "torch-trace.json.gz"]
+        said = request.log_path.read_text(encoding="utf-8").split("\n", 1)[1]
+        assert "runpy" not in said
+        assert "torch_runner" not in said
+        assert ", in f" in said
+
+
+def test_python_without_torch_is_named(tmp_path):
+    python = tmp_path / "python3"
+    # -S: without the packages that are installed beside it.
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} -S -E "$@"\n', encoding="utf-8")
+    python.chmod(0o755)
+    script = tmp_path / "work.py"
+    script.write_text("import torch", encoding="utf-8")
+    request = Request(Workload("work", script, program=str(python)), tmp_path / "run" / "capture")
+    with pytest.raises(ToolError, match=f"torch is not installed for {python}") as caught:
+        capture(request)
+    assert caught.value.slug == "torch-missing"
+
+
+@pytest.mark.torch
+class TestInterrupt:
     def test_interrupt_keeps_the_partial_trace(self, tmp_path):
         request = request_for(tmp_path, WORK + "print('working')\nimport time; time.sleep(300)")
 
@@ -111,4 +161,24 @@ class TestWithTorch:
 
         with pytest.raises(CaptureError, match="interrupted"):
             load_backend("torch").capture_workload(request, interrupt)
+        assert sorted(p.name for p in request.capture_dir.iterdir()) == ["child.log", "torch-trace.json.gz"]
+        assert [e for e in events(request.capture_dir / "torch-trace.json.gz") if e.get("name") == "aten::mm"]
+
+    def test_time_limit_keeps_the_trace_where_interrupts_were_ignored(self, tmp_path):
+        # As in a job in the background of a shell.
+        request = request_for(tmp_path, WORK + "print('working')\nimport time; time.sleep(300)", timeout_s=300)
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+        def end(line):
+            if line == "working":
+                child = int((request.capture_dir / "pid").read_text())
+                os.kill(child, signal.SIGINT)
+
+        try:
+            code = f"import os; open({str(request.capture_dir / 'pid')!r}, 'w').write(str(os.getpid()))\n"
+            request.workload.script.write_text(code + request.workload.script.read_text())
+            with pytest.raises(CaptureError, match="failed with exit code 130"):
+                load_backend("torch").capture_workload(request, end)
+        finally:
+            signal.signal(signal.SIGINT, before)
         assert [e for e in events(request.capture_dir / "torch-trace.json.gz") if e.get("name") == "aten::mm"]

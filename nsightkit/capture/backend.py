@@ -207,12 +207,12 @@ def _kept(request: Request) -> str:
     return f"kept in {request.capture_dir}: {', '.join(files)}" if files else "no capture came out"
 
 
-def missing_output(result: ChildResult, wanted: Path, tool: str) -> CaptureError:
-    """Return the error for a profiler that ended well but left no capture."""
+def missing_output(result: ChildResult, wanted: Path, tool: str, likely: str = "") -> CaptureError:
+    """Return the error for a profiler that ended well but left no capture; `likely` is its usual cause."""
     error = result.first_error()
     reason = f'it said "{error}"' if error else f"its last lines were:\n{result.tail()}"
     return CaptureError(
         f"{tool} ended with {result.exit_text} but left no {wanted.name} in {wanted.parent}; {reason}\n"
-        f"Log: {result.log_path}",
+        f"{f'Most likely {likely}. ' if likely else ''}Log: {result.log_path}",
         slug="no-output",
     )

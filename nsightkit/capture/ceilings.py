@@ -29,6 +29,7 @@ class CeilingsRequest:
     matrix_size: int = 0
     copy_bytes: int = 0
     repeats: int = 5
+    budget_s: float = 0.0  # types that would begin later are left out and named; 0: no limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +57,20 @@ class Ceilings:
         return f"measured on {where} (torch {self.torch_version}, best of {self.repeats})"
 
 
-def measure_ceilings(request: CeilingsRequest, timeout_s: float | None = 600.0) -> Ceilings:
+def measure_ceilings(request: CeilingsRequest, timeout_s: float | None = 600.0, python: str | None = None) -> Ceilings:
     """Measure in a child, so that torch's threads and memory end with it.
+
+    Args:
+        request: what to measure.
+        timeout_s: when to end the child.
+        python: the interpreter that has torch; our own if None.
 
     Raises:
         CaptureError: torch is missing, the device is not there, or the child took too long.
     """
     with tempfile.TemporaryDirectory(prefix="nsightkit-ceilings-") as folder:
         output, log = Path(folder) / "ceilings.json", Path(folder) / "log.txt"
-        argv = (sys.executable, str(_CHILD), str(output), json.dumps(asdict(request)))
+        argv = (python or sys.executable, str(_CHILD), str(output), json.dumps(asdict(request)))
         result = run_child(argv, log, timeout_s)
         if result.timed_out or result.exit_code or not output.is_file():
             raise CaptureError(

@@ -36,12 +36,16 @@ def main() -> int:
         torch.set_num_threads(request["threads"])
     size, copied = (request["matrix_size"] or SIZES[device][0]), (request["copy_bytes"] or SIZES[device][1])
     rates, spread, notes = {}, {}, []
+    traffic, spread["memory"] = _traffic(device, copied, request["repeats"])
+    begin, budget_s = time.perf_counter(), request["budget_s"]
     for name, dtype in TYPES[device].items():
+        if budget_s and time.perf_counter() - begin > budget_s:
+            notes.append(f"{name} was not measured: the {budget_s:g} s for it were over")
+            continue
         try:
             rates[name], spread[name] = _product(name, dtype, (device, size, request["repeats"]))
         except RuntimeError as error:
             notes.append(f"{name} was not measured: {str(error).splitlines()[0][:200]}")
-    traffic, spread["memory"] = _traffic(device, copied, request["repeats"])
     found = {
         "device_name": torch.cuda.get_device_name() if device == "cuda" else _cpu_name(), "device": device,
         "threads": torch.get_num_threads(), "torch_version": torch.__version__,

@@ -101,8 +101,15 @@ def _gpu(facts: Facts) -> Iterator[Finding]:
 
 
 def _unsupported(tool: str, version: str, gpu: GpuFact) -> Finding | None:
-    """Source: release notes of nsys 2025.4 (Pascal and Volta end) and ncu's chip lists (Blackwell from 2025.1)."""
+    """Source: release notes of nsys 2025.4 (Pascal and Volta end) and ncu 2020.1 (Pascal ends), and ncu's chip lists.
+
+    The lists begin with Volta in 2024.1, and with 2025.1 hold Blackwell.
+    """
     capability = float(gpu.compute_capability or 8.0)
+    if tool == "ncu" and capability < 7.0:
+        return Finding(f"{tool} and gpu", "blocks", f"ncu {version} does not know {gpu.name} (CC {capability:.1f})",
+                       "no ncu since 2020.1 reads counters of GPUs before Volta; timelines of nsys are not concerned",
+                       _everywhere("nsightkit profile --tool nsys"))  # fmt: skip
     if capability >= 10.0 and _numbers(version) < (2025, 1):
         what, way = f"{tool} {version} does not know {gpu.name} (CC {capability:.1f})", "2025.1 or newer"
     elif capability < 7.5 and _numbers(version) >= (2025, 4):

@@ -92,6 +92,9 @@ def capture_workload(request: Request, on_line: OnLine | None = None) -> Capture
     notes = list(planned.notes)
     if any(path.suffix != ".sqlite" for path in found):
         notes.append("nsys made no SQLite export; the report itself was read")
+    if "--discard-environment=true" not in planned.argv:
+        notes.append(f"nsys {planned.tool_version} keeps the environment of the program in its own files, secrets "
+                     "included: pass on tables and reports, not the .nsys-rep and .sqlite")  # fmt: skip
     settings = {"scope": str(request.options.scope), "graph_trace": "node"}
     return Captured(
         TOOL, tuple(found), planned, result.exit_code, result.wall_s, tuple(notes),
@@ -147,8 +150,9 @@ def _nothing(result: ChildResult, request: Request) -> CaptureError:
 
 def _plan(request: Request, tool: Tool | None) -> Plan:
     wished = [*_WISHED, *_scope_options(request.options.scope), *_more_options(request.options, tool)]
+    extra = _with_one_environment(request.options.extra, dict(wished).get("--env-var"))
     # What the user passes through replaces ours: nsys takes no option twice.
-    given = {word.partition("=")[0] for word in request.options.extra}
+    given = {word.partition("=")[0] for word in extra}
     wished = [(name, value) for name, value in dict(wished).items() if name not in given]
     options, unknown = known_options(tool, wished)
     path, version = (tool.path, tool.version) if tool else (TOOL, None)
@@ -157,10 +161,22 @@ def _plan(request: Request, tool: Tool | None) -> Plan:
     if lost:
         notes.append(f"nsys {version} does not know {', '.join(lost)}: left out")
     argv = (
-        path, "profile", *(f"{name}={value}" for name, value in options), *request.options.extra,
+        path, "profile", *(f"{name}={value}" for name, value in options), *extra,
         "--output", str(request.stem("timeline")), *request.workload.argv,
     )  # fmt: skip
     return Plan(argv, version, tuple(notes))
+
+
+def _with_one_environment(extra: tuple[str, ...], ours: str | None) -> tuple[str, ...]:
+    """Return `extra` with our variables added to the user's: nsys takes --env-var once, variables joined by commas."""
+    words = list(extra)
+    for place, word in enumerate(words):
+        if word in ("-e", "--env-var") and place + 1 < len(words):
+            words[place : place + 2] = [f"--env-var={words[place + 1]}"]
+            break
+    if ours is None:
+        return tuple(words)
+    return tuple(f"{word},{ours}" if word.startswith("--env-var=") else word for word in words)
 
 
 def _scope_options(scope: Scope) -> Iterator[tuple[str, str | None]]:

@@ -9,8 +9,10 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -71,7 +73,7 @@ def run_child(
     """Run `argv` to its end; the command and what it prints go to `log_path` and, line by line, to `on_line`.
 
     Raises:
-        CaptureError: it cannot be started, or Ctrl-C was pressed; its group has ended then.
+        CaptureError: it cannot be started, or Ctrl-C was pressed, or we were told to end; its group has ended then.
     """
     with _opened(log_path) as log, log_path.open("rb") as reader:
         command = f"$ {shell_line(argv)}"
@@ -84,7 +86,8 @@ def run_child(
         child = _start(argv, log)
         lines = _Lines(reader, on_line)
         try:
-            timed_out = _wait(child, timeout_s, lines)
+            with _told_to_end():
+                timed_out = _wait(child, timeout_s, lines)
         except KeyboardInterrupt:
             end_group(child)
             raise CaptureError(
@@ -95,6 +98,29 @@ def run_child(
         wall_s = time.monotonic() - begin
         lines.pass_on()
     return ChildResult(tuple(argv), child.returncode, wall_s, log_path, timed_out)
+
+
+@contextmanager
+def _told_to_end() -> Iterator[None]:
+    """Take a polite end from outside (timeout, a batch system, a lost terminal) as Ctrl-C.
+
+    The child has a session of its own: it would run on without us.
+    """
+    numbers = [number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None]
+    ours = threading.current_thread() is threading.main_thread()
+    # Who ignores a signal, as nohup does, means it.
+    taken = [number for number in numbers if ours and signal.getsignal(number) is signal.SIG_DFL]
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        for number in taken:
+            signal.signal(number, interrupt)
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def shell_line(argv: Sequence[str]) -> str:

@@ -1,7 +1,8 @@
 """A program whose every kernel, range and pause is known beforehand; run by path in a child, never imported.
 
 In: `selfcheck_workload.py TRUTH [--device DEVICE]`. Out: the work itself, and TRUTH, a JSON file with what a profiler
-must find: how often ranges and kernels run, the operations of a product, the bytes of a copy, the length of a pause.
+must find: how often ranges and kernels run, the operations of a product, the bytes of a sum, and the length of a pause
+and of a kernel.
 """
 
 import argparse
@@ -18,8 +19,9 @@ STEPS = 6
 SIZE = 1024
 INNER = (512, 2048)
 PAUSE_S = 0.02
+SPIN_CYCLES = 20_000_000
 GRAPH_REPLAYS = 4
-# Larger than the L2 cache of any GPU, so that a copy must go through DRAM.
+# Larger than the L2 cache of any GPU, so that reading and writing must go through DRAM.
 COPY_BYTES = {"cuda": 1 << 30, "cpu": 1 << 22}
 
 
@@ -48,13 +50,16 @@ def main() -> None:
                 with _range("decode_step"):
                     for a, b in zip(left, right, strict=True):
                         a @ b
-                    target.copy_(source)
+                    # Not copy_: that is a copy of memory and no kernel, which ncu does not see.
+                    torch.add(source, 1.0, out=target)
             _wait(device)
         with _range("pause"):
             time.sleep(PAUSE_S)
+        spin_ns = None
         if device.type == "cuda":
             _replay(left[0], right[0])
-    options.truth.write_text(json.dumps(_truth(device), indent=2) + "\n", encoding="utf-8")
+            spin_ns = _spin()
+    options.truth.write_text(json.dumps(_truth(device, spin_ns), indent=2) + "\n", encoding="utf-8")
 
 
 @contextmanager
@@ -74,20 +79,32 @@ def _replay(a: torch.Tensor, b: torch.Tensor) -> None:
         torch.cuda.synchronize()
 
 
+def _spin() -> float:
+    """Let one kernel wait so many cycles; return its time in ns as CUDA events measure it, beside any profiler."""
+    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    with _range("spin"):
+        begin.record()
+        torch.cuda._sleep(SPIN_CYCLES)
+        end.record()
+        torch.cuda.synchronize()
+    return float(begin.elapsed_time(end)) * 1e6
+
+
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize()
 
 
-def _truth(device: torch.device) -> dict[str, object]:
+def _truth(device: torch.device, spin_ns: float | None) -> dict[str, object]:
     return {
         "device": device.type,
         "ranges": {"prefill": 1, "decode": 1, "decode_step": STEPS, "pause": 1,
-                   **({"graph": 1} if device.type == "cuda" else {})},
+                   **({"graph": 1, "spin": 1} if device.type == "cuda" else {})},
         "pause_ns": PAUSE_S * 1e9,
-        "decode_kernels_least": STEPS * len(INNER),
+        "spin_ns": spin_ns,
+        "decode_kernels_least": STEPS * (len(INNER) + 1),
         "product_flop": [2 * SIZE * SIZE * inner for inner in INNER],
-        "copy_bytes": 2 * COPY_BYTES[device.type],
+        "moved_bytes": 2 * COPY_BYTES[device.type],
         "graph_kernels_least": GRAPH_REPLAYS if device.type == "cuda" else 0,
     }  # fmt: skip
 

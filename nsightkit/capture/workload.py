@@ -7,14 +7,20 @@ import re
 import shutil
 import sys
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from nsightkit.errors import CaptureError
 from nsightkit.resources import resource_dir
 
 DEFAULT = "kv_decode"
+_PYTHON = re.compile(r"python(?:\d+(?:\.\d+)*)?(?:\.exe)?")
 # A line of its own in a script: each run launches the same kernels in the same order.
 _DETERMINISTIC = re.compile(r"^# nsightkit: deterministic\s*$", re.MULTILINE)
+# The same of a bundled one: it decodes nothing, and knows neither --max-new-tokens nor --warmup-iters.
+_NO_TOKENS = re.compile(r"^# nsightkit: no tokens\s*$", re.MULTILINE)
+# As Linux reads it: a program that is handed the file.
+_SHEBANG = re.compile(rb"#!.*\bpython[\d.]*\b")
 
 
 @dataclass(frozen=True)
@@ -26,23 +32,35 @@ class Workload:
     args: tuple[str, ...] = ()
     bundled: bool = False
     program: str | None = None
+    module: str | None = None  # of Python, instead of a script
+    python_options: tuple[str, ...] = ()  # of the interpreter, as -u or -X importtime
 
     @property
     def deterministic(self) -> bool:
         """Whether the script says of itself that each run launches the same kernels: ncu may then repeat the run."""
+        return self._says(_DETERMINISTIC)
+
+    @property
+    def decodes(self) -> bool:
+        """Whether it takes a number of tokens; any program but a bundled one that says otherwise is taken to."""
+        return not (self.bundled and self._says(_NO_TOKENS))
+
+    def _says(self, line: re.Pattern[str]) -> bool:
         if self.script is None:
             return False
         try:
-            return _DETERMINISTIC.search(self.script.read_text(encoding="utf-8", errors="replace")) is not None
+            return line.search(self.script.read_text(encoding="utf-8", errors="replace")) is not None
         except OSError:
             return False
 
     @property
     def argv(self) -> tuple[str, ...]:
         """The command line without a profiler."""
+        if self.module is not None:
+            return (self.program or sys.executable, *self.python_options, "-m", self.module, *self.args)
         if self.script is None:
             return (self.program or self.name, *self.args)
-        return (self.program or sys.executable, str(self.script), *self.args)
+        return (self.program or sys.executable, *self.python_options, str(self.script), *self.args)
 
 
 def bundled_workloads() -> list[str]:
@@ -54,18 +72,41 @@ def find_workload(name: str, args: tuple[str, ...] = ()) -> Workload:
     """Return the workload called `name`, or the script at that path.
 
     Raises:
-        CaptureError: it is neither; the message lists the bundled ones.
+        CaptureError: it is neither, or a file of another kind; the message lists the bundled ones.
     """
     if name in bundled_workloads():
         return Workload(name, resource_dir("workloads") / f"{name}.py", args, bundled=True)
     script = Path(name)
     if script.is_file():
-        return Workload(script.stem, script, args)
+        if _is_python(script):
+            return Workload(script.stem, script, args)
+        raise CaptureError(
+            f"{name} is no Python script: it does not end in .py, and its first line names no Python (#!…python); "
+            f"another program follows after --, as  nsightkit profile -- {_as_program(script)}",
+            slug="unknown-workload",
+        )
+    near = get_close_matches(name, bundled_workloads(), n=1)
+    meant = f"did you mean {near[0]}? " if near else ""
     raise CaptureError(
-        f"'{name}' is neither a script nor a bundled workload; bundled: {', '.join(bundled_workloads())}; "
+        f"'{name}' is neither a script nor a bundled workload; {meant}bundled: {', '.join(bundled_workloads())}; "
         "a script is named by its path, its arguments follow after --; any other program follows after -- by itself",
         slug="unknown-workload",
     )
+
+
+def _is_python(script: Path) -> bool:
+    """Say whether `script` is for Python: else its bytes would be run as a program that nobody wrote."""
+    if script.suffix.lower() in (".py", ".pyw"):
+        return True
+    try:
+        with script.open("rb") as file:
+            return _SHEBANG.match(file.readline(200)) is not None
+    except OSError:
+        return False
+
+
+def _as_program(script: Path) -> str:
+    return str(script) if len(script.parts) > 1 else f"./{script}"
 
 
 def selfcheck_workload_path() -> Path:
@@ -74,7 +115,9 @@ def selfcheck_workload_path() -> Path:
 
 
 def find_command(words: tuple[str, ...]) -> Workload:
-    """Return the program `words[0]` with its arguments; `python SCRIPT …` is told apart, so that torch can run it too.
+    """Return the program `words[0]` with its arguments.
+
+    `python SCRIPT …` and `python -m MODULE …` are told apart, so that torch can run them too.
 
     Raises:
         CaptureError: there is no such program.
@@ -82,6 +125,21 @@ def find_command(words: tuple[str, ...]) -> Workload:
     program, *args = words
     if shutil.which(program) is None:
         raise CaptureError(f"'{program}' is no program on PATH; what follows -- is run as it is", slug="cannot-start")
-    if Path(program).name.startswith("python") and args and args[0].endswith(".py") and Path(args[0]).is_file():
-        return Workload(Path(args[0]).stem, Path(args[0]), tuple(args[1:]), program=program)
+    if _PYTHON.fullmatch(Path(program).name):
+        place = _options_end(args)
+        options, rest = tuple(args[:place]), args[place:]
+        if rest[:1] == ["-m"] and len(rest) > 1:
+            module = rest[1]
+            return Workload(module, None, tuple(rest[2:]), program=program, module=module, python_options=options)
+        if rest and rest[0].endswith(".py") and Path(rest[0]).is_file():
+            script = Path(rest[0])
+            return Workload(script.stem, script, tuple(rest[1:]), program=program, python_options=options)
     return Workload(Path(program).name, None, tuple(args), program=program)
+
+
+def _options_end(args: list[str]) -> int:
+    """Return how many of `args` are options of the Python interpreter before its script or module."""
+    place = 0
+    while place < len(args) and args[place].startswith("-") and args[place] not in ("-m", "-c", "-"):
+        place += 2 if args[place] in ("-X", "-W") else 1
+    return place

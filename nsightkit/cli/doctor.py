@@ -15,9 +15,13 @@ _MARKS = {"ok": "ok     ", "hint": "hint   ", "warning": "WARNING", "blocks": "B
 
 
 @click.command("doctor")
-@click.option("--json", "as_json", is_flag=True, help="Print the findings and all that was probed as JSON.")
+@click.option(
+    "--format", "format_", type=click.Choice(("text", "json")), default="text", show_default=True,
+    help="json holds the findings and all that was probed.",
+)  # fmt: skip
+@click.option("--json", "format_", flag_value="json", help="The same as --format json.")
 @click.option("--all", "everywhere", is_flag=True, help="Show the commands for every place, not only for this one.")
-def command(as_json: bool, everywhere: bool) -> None:
+def command(format_: str, everywhere: bool) -> None:
     """Check whether GPUs can be profiled on this machine.
 
     Looked at: nsys, ncu (not npm's), their versions, driver, CUDA and GPUs, permission to read counters, other programs
@@ -27,12 +31,12 @@ def command(as_json: bool, everywhere: bool) -> None:
 
     \b
     nsightkit doctor
-    nsightkit doctor --all          commands for bare metal, docker, Kubernetes and WSL
-    nsightkit doctor --json         for scripts
+    nsightkit doctor --all   commands for bare metal, docker, Kubernetes and WSL
+    nsightkit doctor --json  for scripts
     """
     facts = read_facts()
     findings = examine(facts)
-    if as_json:
+    if format_ == "json":
         click.echo(json.dumps({"findings": [asdict(f) for f in findings], "facts": asdict(facts)}, indent=2))
     else:
         click.echo("\n".join(line for finding in findings for line in _lines(finding, facts, everywhere)))

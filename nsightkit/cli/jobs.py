@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,12 +22,13 @@ from nsightkit.capture.steps import Step, run_step
 from nsightkit.cli.graph_wall import with_graph_wall
 from nsightkit.cli.inputs import naming_output, report_failures
 from nsightkit.cli.output import note
-from nsightkit.cli.overhead import measure_overhead, overhead_line, run_untraced
+from nsightkit.cli.overhead import measure_overhead, run_untraced
 from nsightkit.cli.profile_options import Wishes
 from nsightkit.cli.progress import progress_bar
 from nsightkit.errors import CaptureError
 from nsightkit.report import format as fmt
-from nsightkit.run import CEILINGS_NAME, Capture, Run, RunInfo
+from nsightkit.report.overhead_words import overhead_line
+from nsightkit.run import Capture, Run, RunInfo, is_run
 
 if TYPE_CHECKING:
     from nsightkit.analysis.quality import CaptureFacts, Quality
@@ -78,7 +78,7 @@ class Job:
     def _step(self, suffix: str) -> Step:
         options = self.wishes.options(self.tool)
         if self.tool == "ncu" and not options.counters.section_set and not options.counters.metrics:
-            options = replace(options, counters=roofline_counters(options.counters, _capability()))
+            options = replace(options, counters=roofline_counters(options.counters, machine_capability()))
         if self.tool == "ncu" and options.counters.replay_mode is None and self.workload.deterministic:
             # Nothing is saved and restored around a kernel then, and it meets the caches and clocks of a real run.
             options = replace(options, counters=replace(options.counters, replay_mode="application"))
@@ -108,7 +108,9 @@ def make_job(tool: str, run: Run, workload: Workload, wishes: Wishes) -> Job:
     shown = workload.args
     if wishes.tokens is not None and has_flag(shown, TOKENS_FLAG):
         raise click.UsageError(f"--tokens and {TOKENS_FLAG} behind -- say the same thing: give one of them")
-    if workload.bundled and not has_flag(shown, "--warmup-iters"):
+    if wishes.tokens is not None and not workload.decodes:
+        raise click.UsageError(f"--tokens: {workload.name} decodes nothing; leave it out")
+    if workload.bundled and workload.decodes and not has_flag(shown, "--warmup-iters"):
         # The profiler sees the warm-up too: without it the capture holds just the tokens that were asked for.
         shown = ("--warmup-iters", "0", *shown)
     if wishes.tokens is not None:
@@ -145,7 +147,8 @@ def roofline_counters(counters: Any, compute_capability: str | None) -> Any:
     return replace(counters, metrics=names, sections=(*SECTIONS, *counters.sections)) if names else counters
 
 
-def _capability() -> str | None:
+def machine_capability() -> str | None:
+    """Return the compute capability of this machine's GPUs, None where there is none or they differ."""
     found = {gpu.compute_capability for gpu in find_gpus()}
     return found.pop() if len(found) == 1 else None
 
@@ -166,6 +169,8 @@ def run_job(job: Job) -> RunInfo:
         ToolError: the tool is missing or refuses to work.
         CaptureError: the workload failed, or nothing that can be read came out.
     """
+    if job.wishes.resume:
+        _refuse_other(job)
     first = None
     if job.measures_overhead and _can_start(job):
         note("first without the profiler, to measure its overhead (--no-overhead leaves this out)")
@@ -173,6 +178,16 @@ def run_job(job: Job) -> RunInfo:
     captured = [run_step(step, note, job.wishes.resume) for step in job.steps()]
     overhead = measure_overhead(job, captured, first) if job.measures_overhead else {}
     return with_graph_wall(job, _ingest(job, captured, overhead), captured[0])
+
+
+def _refuse_other(job: Job) -> None:
+    """Refuse to go on with the run of another workload: its tables would be lost."""
+    known = job.run.read_info().workload if is_run(job.run.path) else job.workload.name
+    if known != job.workload.name:
+        raise CaptureError(
+            f"{job.run.path} is a run of {known}; repeat that command to resume it, or name another folder with -o",
+            slug="resume-differs",
+        )
 
 
 def _ingest(job: Job, captured: Sequence[Captured], overhead: dict[str, Any]) -> RunInfo:
@@ -293,6 +308,7 @@ def _facts(job: Job, capture: Capture, earlier: int) -> CaptureFacts:
         overhead_ratio=capture.overhead.get("ratio"),
         overhead_interval=_interval(capture.overhead),
         overhead_wanted=job.wishes.overhead,
+        overhead_single=capture.overhead.get("middle"),
         clock_control=capture.settings.get("clock_control"),
         # Asked after the run: what is there then has nothing to do with it. Ranks share GPUs on purpose.
         other_processes=() if job.rank else find_other_processes(),
@@ -342,10 +358,6 @@ def show_end(job: Job, info: RunInfo) -> None:
             click.echo(overhead_line(capture.overhead))
         for text in capture.notes:
             click.echo(f"note: {fmt.printable(text)}")
-        if capture.backend == "torch" and not capture.row_counts.get("kernel_launches"):
-            path = shlex.quote(str(job.run.path))
-            click.echo(f"roofline of this CPU: measure its roofs once (3 s) with  nsightkit ceilings -o {path}/"
-                       f"{CEILINGS_NAME}  , then  nsightkit roofline {path}  takes them")  # fmt: skip
     if len(info.captures) > 1:
         click.echo(_spread(info))
     click.echo(f"run: {job.run.path}")

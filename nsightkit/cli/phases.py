@@ -17,7 +17,17 @@ from nsightkit.capture.shells import command_line
 from nsightkit.capture.steps import Step, run_step
 from nsightkit.capture.two_phase import Selection, counter_options, counter_step, traced_workload
 from nsightkit.cli.inputs import report_failures
-from nsightkit.cli.jobs import judge, make_job, roofline_counters, run_job, show_end, show_plan, show_quality, tables_of
+from nsightkit.cli.jobs import (
+    judge,
+    machine_capability,
+    make_job,
+    roofline_counters,
+    run_job,
+    show_end,
+    show_plan,
+    show_quality,
+    tables_of,
+)
 from nsightkit.cli.output import Field, emit, note
 from nsightkit.cli.profile_options import Wishes
 from nsightkit.errors import CaptureError, ToolError
@@ -108,7 +118,8 @@ def deepen(run: Run, wishes: Wishes) -> bool:
 
 
 def _planned(run: Run, wishes: Wishes) -> _Deepening:
-    from nsightkit.analysis.counters.targets import Cost, Wish, fit_budget, plan_targets
+    from nsightkit.analysis.counters.budget import Cost, fit_budget
+    from nsightkit.analysis.counters.targets import Wish, plan_targets
     from nsightkit.analysis.work.operations import by_capture
 
     info = run.read_info()
@@ -123,7 +134,9 @@ def _planned(run: Run, wishes: Wishes) -> _Deepening:
     plan = fit_budget(plan, cost, wishes.budget)
     options = counter_options(wishes.options("ncu"), _stem(info))
     if not options.counters.section_set and not options.counters.metrics:
-        options = replace(options, counters=roofline_counters(options.counters, info.compute_capability))
+        # Counters are read on this machine, which an export need not describe.
+        known = info.compute_capability or machine_capability()
+        options = replace(options, counters=roofline_counters(options.counters, known))
     workload = traced_workload(timeline.argv, run.capture_dir)
     request = Request(workload, run.capture_dir, wishes.timeout, options)
     selection = Selection(plan.kernel_regex, plan.included_ranges, plan.counted_instances, plan.launch_limit)
@@ -152,14 +165,15 @@ def _timeline_of(run: Run, info: RunInfo) -> Capture:
 
 
 def _say_plan(work: _Deepening, wishes: Wishes) -> None:
-    from nsightkit.analysis.counters.targets import Cost, estimate
+    from nsightkit.analysis.counters.budget import Cost, estimate
 
     plan = work.plan
     cost = Cost(work.timeline.overhead.get("untraced_s") or work.timeline.wall_s or 0.0)
     expected = estimate(plan, cost)
+    targets = f"{len(plan.targets)} targets make" if len(plan.targets) != 1 else "1 target makes"
     of_steps = f"{plan.step_name} {', '.join(map(str, plan.steps))}" if plan.step_name else "the whole run"
     note(
-        f"{len(plan.targets)} targets make up {plan.coverage:.0%} of the kernel time of {_where(plan)}; measured in "
+        f"{targets} up {plan.coverage:.0%} of the kernel time of {_where(plan)}; measured in "
         f"{of_steps}: {expected.launch_count} launches in about {expected.pass_count} passes each, one run of the "
         f"workload, about {fmt.duration(expected.seconds * 1e9)} of {fmt.duration(wishes.budget * 1e9)} (an estimate)"
     )

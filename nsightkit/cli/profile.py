@@ -16,12 +16,15 @@ from nsightkit.capture.workload import DEFAULT
 from nsightkit.cli.against import against_option, base_of, profile_in_turn
 from nsightkit.cli.inputs import named_run, new_run
 from nsightkit.cli.jobs import TOKENS_FLAG, closing_line, make_job, run_job, show_end, show_plan
+from nsightkit.cli.measured_roofs import supply_roofs
 from nsightkit.cli.output import note
 from nsightkit.cli.profile_options import (
     TOOLS,
     Wishes,
     counter_options,
+    launch_options,
     project_defaults,
+    refuse_useless,
     run_options,
     scope_options,
     target_options,
@@ -39,8 +42,8 @@ class _PassesOn(click.Command):
         """Split `args` at the first ``--``."""
         cut = args.index("--") if "--" in args else len(args)
         ctx.meta[_ARGS_KEY] = tuple(args[cut + 1 :])
-        names = {param.name for param in self.params if param.name and isinstance(param, click.Option)}
-        ctx.default_map = {**project_defaults(names), **(ctx.default_map or {})}
+        options = {param.name: param for param in self.params if param.name and isinstance(param, click.Option)}
+        ctx.default_map = {**project_defaults(options), **(ctx.default_map or {})}
         return super().parse_args(ctx, args[:cut])
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
@@ -67,10 +70,14 @@ class _PassesOn(click.Command):
 @click.option("--overhead/--no-overhead", default=True,
               help="Run the workload without the profiler too, before and after the capture, and keep how much "
               "longer it took with it. On by default.")  # fmt: skip
+@click.option("--ceilings/--no-ceilings", default=True,
+              help="torch without a GPU: measure what this CPU reaches (some seconds, kept for a week), for the "
+              "roofline of the report. On by default.")  # fmt: skip
 @click.option("--python-stacks", is_flag=True, help="nsys: Python call stacks of CUDA calls. Slows the program down.")
 @click.option("--gpu-metrics", is_flag=True, help="nsys: sample the metrics of the whole GPU. Needs permission.")
 @click.option("--extra-nsys", multiple=True, metavar="WORD", help="A word more for nsys; replaces ours. Repeatable.")
 @target_options
+@launch_options
 @counter_options
 @against_option
 @click.pass_context
@@ -79,7 +86,8 @@ def command(ctx: click.Context, /, workload: str | None, **given: Any) -> None:
 
     WORKLOAD is a bundled one (kv_decode, the default: a small language model that decodes tokens) or the path of a
     Python script, which needs no change. What stands behind -- goes to it. Without WORKLOAD, a program behind -- is run
-    as it is. Defaults may stand in [tool.nsightkit] of the nearest pyproject.toml, under the names of the options.
+    as it is. It may run several times, so its standard input is empty. Defaults
+    may stand in [tool.nsightkit] of the nearest pyproject.toml, under the names of the options.
 
     \b
     nsightkit profile --tool torch --tokens 16             on any machine with torch, also without a GPU
@@ -99,6 +107,9 @@ def command(ctx: click.Context, /, workload: str | None, **given: Any) -> None:
     """
     against = given.pop("against")
     wishes = Wishes(**given)
+    refuse_useless(ctx, _chosen(wishes.tool))
+    if wishes.resume and wishes.output is None:
+        raise click.UsageError("--resume goes on with the run at --output: name it with -o")
     target = _target(workload, ctx.meta[_ARGS_KEY])
     if against is not None:
         profile_in_turn(base_of(against), target, wishes, _chosen(wishes.tool))
@@ -122,7 +133,9 @@ def _profile(run: Run, target: Workload, wishes: Wishes) -> bool:
     if wishes.dry_run:
         show_plan(job)
         return False
-    show_end(job, run_job(job))
+    info = run_job(job)
+    show_end(job, info)
+    supply_roofs(job, info)
     return True
 
 

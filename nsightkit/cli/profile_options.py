@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from nsightkit.capture.options import CACHE_CONTROL, CLOCK_CONTROL, Counters, Options, Scope, Window
 from nsightkit.capture.shells import SHELLS
@@ -99,6 +100,7 @@ class Wishes:
     extra_nsys: tuple[str, ...] = ()
     extra_ncu: tuple[str, ...] = ()
     overhead: bool = True
+    ceilings: bool = True
     render: bool = True
     resume: bool = False
     coverage: float = 0.9
@@ -127,6 +129,35 @@ class Wishes:
         return 1 if self.range_name else self.repeat
 
 
+# Options that only some tools know, and why the others cannot use them.
+_COUNTERS = ("section_set", "section", "metrics", "replay_mode", "clock_control", "cache_control", "extra_ncu")
+_LAUNCHES = ("kernel", "launch_skip", "launch_count")
+_TRACED = ("python_stacks", "gpu_metrics", "extra_nsys")
+_TARGETS = ("coverage", "top", "budget")
+_KNOWN_TO = (
+    (_COUNTERS, ("ncu", "nsys+ncu"), "is for ncu"),
+    (_LAUNCHES, ("ncu",), "is for ncu by itself: nsys and torch record every kernel, and with nsys+ncu the timeline "
+                          "chooses the launches"),
+    (_TRACED, ("nsys", "nsys+ncu"), "is for nsys"),
+    (_TARGETS, ("nsys+ncu",), "is for nsys+ncu"),
+)  # fmt: skip
+
+
+def refuse_useless(ctx: click.Context, tool: str) -> None:
+    """Refuse words of the command line that `tool` would ignore; defaults of a project may stand for other tools.
+
+    Raises:
+        click.UsageError: naming the option and the tools that know it.
+    """
+    spelled = {param.name: param.opts[-1] for param in ctx.command.params if isinstance(param, click.Option)}
+    for names, tools, reason in _KNOWN_TO:
+        if tool in tools:
+            continue
+        for name in names:
+            if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+                raise click.UsageError(f"{spelled[name]} does not go with --tool {tool}: it {reason}")
+
+
 def _decorated(function: Command, options: tuple[Callable[[Command], Command], ...]) -> Command:
     for option in reversed(options):
         function = option(function)
@@ -148,6 +179,15 @@ def scope_options(function: Command) -> Command:
     ))  # fmt: skip
 
 
+def launch_options(function: Command) -> Command:
+    """Add which launches ncu measures where no timeline chooses them."""
+    return _decorated(function, (
+        click.option("--kernel", metavar="REGEX", help="ncu: only kernels whose demangled name matches."),
+        click.option("--launch-skip", type=click.IntRange(min=0), metavar="N", help="ncu: skip N matching launches."),
+        click.option("--launch-count", type=click.IntRange(min=1), metavar="N", help="ncu: profile N at most."),
+    ))  # fmt: skip
+
+
 def counter_options(function: Command) -> Command:
     """Add what goes to ncu."""
     return _decorated(function, (
@@ -155,9 +195,6 @@ def counter_options(function: Command) -> Command:
                      "roofline on this GPU; detailed where the GPU is not known]"),
         click.option("--section", multiple=True, metavar="NAME", help="ncu: one more section. Repeatable."),
         click.option("--metrics", metavar="LIST", help="ncu: metrics, separated by commas, instead of the roofline's."),
-        click.option("--kernel", metavar="REGEX", help="ncu: only kernels whose demangled name matches."),
-        click.option("--launch-skip", type=click.IntRange(min=0), metavar="N", help="ncu: skip N matching launches."),
-        click.option("--launch-count", type=click.IntRange(min=1), metavar="N", help="ncu: profile N at most."),
         click.option("--replay-mode", type=click.Choice(("kernel", "application", "range", "app-range")),
                      help="ncu: how passes are repeated; application needs a deterministic workload."
                      "  [default: application in scripts with the line '# nsightkit: deterministic', else kernel]"),
@@ -193,28 +230,52 @@ def run_options(function: Command) -> Command:
     ))  # fmt: skip
 
 
-def project_defaults(names: set[str], start: Path | None = None) -> dict[str, Any]:
+def project_defaults(options: Mapping[str, click.Option], start: Path | None = None) -> dict[str, Any]:
     """Return the defaults in ``[tool.nsightkit]`` of the nearest pyproject.toml, under the names of the parameters.
 
+    Args:
+        options: the options by the names of their parameters.
+        start: where the search begins; the working directory by default.
+
     Raises:
-        click.UsageError: the file is no TOML, or has a key that is no option.
+        click.UsageError: the file is no TOML, or has a key that is no option, or a value of another type.
     """
     folder = (start or Path.cwd()).resolve()
     path = next((p / "pyproject.toml" for p in (folder, *folder.parents) if (p / "pyproject.toml").is_file()), None)
     if path is None:
         return {}
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("nsightkit", {})
+        tools = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {})
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise click.UsageError(f"{path}: cannot be read as TOML ({error})") from None
+    table = tools.get("nsightkit", {}) if isinstance(tools, dict) else {}
+    if not isinstance(table, dict):
+        raise click.UsageError(f"{path}: [tool.nsightkit] is no table; write a key a line, as  tokens = 16")
     spelled = {_ALIASES.get(key, key.replace("-", "_")): value for key, value in table.items()}
-    unknown = sorted(set(spelled) - names)
+    unknown = sorted(set(spelled) - set(options))
     if unknown:
         raise click.UsageError(
             f"{path}: [tool.nsightkit] has '{unknown[0]}', which is no option of nsightkit profile; "
             "keys are the long options without the dashes"
         )
+    for name, value in spelled.items():
+        wanted = _type_missed(options[name], value)
+        if wanted:
+            raise click.UsageError(f"{path}: [tool.nsightkit] has {options[name].opts[-1].lstrip('-')} = {value!r}, "
+                                   f"which is not {wanted}")  # fmt: skip
     return spelled
+
+
+def _type_missed(option: click.Option, value: Any) -> str:
+    """Return what `value` should be and is not: click would take true for 1, 2.5 for 2 and a list for its text."""
+    if option.is_flag:
+        return "" if isinstance(value, bool) else "true or false"
+    if option.multiple:
+        return "" if isinstance(value, list) and all(isinstance(v, str) for v in value) else 'a list, as ["…", "…"]'
+    if isinstance(option.type, click.IntRange):
+        return "" if isinstance(value, int) and not isinstance(value, bool) else "a whole number"
+    scalar = isinstance(value, str | int | float) and not isinstance(value, bool)
+    return "" if scalar else "a text or a number"
 
 
 # Options whose parameter has another name than the option.

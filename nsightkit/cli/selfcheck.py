@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from nsightkit.analysis.selfcheck import Check, check_counters, check_timeline
+from nsightkit.analysis.selfcheck import Check, check_captures, check_counters, check_timeline
 from nsightkit.capture import Workload, selfcheck_workload_path
 from nsightkit.capture.doctor import examine
 from nsightkit.capture.probes import find_gpus, read_facts
@@ -25,6 +25,10 @@ from nsightkit.run import Run, write_text
 _MARKS = {True: "pass   ", False: "FAIL   ", None: "unknown"}
 # Captures themselves may be large; what was read from them is in the tables.
 _LARGEST_BYTES = 20_000_000
+# nsys writes the environment of the program into these, with what secrets it holds.
+_WITH_ENVIRONMENT = (".nsys-rep", ".sqlite", ".qdstrm", ".qdrep")
+# Five runs of the program and one under ncu: no more than ten minutes in all, usually two.
+_RUN_S, _COUNTERS_S = 90.0, 120.0
 
 
 @click.command("selfcheck")
@@ -34,10 +38,12 @@ _LARGEST_BYTES = 20_000_000
 def command(gpu: bool, output: Path | None, dry_run: bool) -> None:
     """Verify on this machine what nsightkit claims.
 
-    A small program runs matrix products of known operations, a copy of known bytes, a CUDA graph, a pause, and ranges.
-    It is profiled with nsys, then its longest kernels with ncu, and what comes out is compared with the truth: ranges,
-    counts, filters, the join, operations, bytes. It takes a few minutes; evidence.zip in the run directory can be
-    mailed. The exit code is 1 where a comparison fails. What it shows on a GPU is not verified yet.
+    A small program runs matrix products of known operations, a sum of known bytes, a kernel of known length, a CUDA
+    graph, a pause, and ranges. It is profiled with nsys, then its longest kernels with ncu, and what comes out is
+    compared with the truth: ranges, counts, filters, the join, operations, bytes, durations, roofs, overhead, verdicts.
+    It takes ten minutes at most; evidence.zip in the run directory can be
+    mailed: it holds tables, verdicts and logs, and leaves out what nsys wrote, as that holds the environment. The exit
+    code is 1 where a comparison fails. What it shows on a GPU is not verified yet.
 
     \b
     nsightkit selfcheck                without a GPU: ranges and pause under torch.profiler
@@ -52,7 +58,7 @@ def command(gpu: bool, output: Path | None, dry_run: bool) -> None:
     args = (str(truth_path), "--device", device)
     workload = Workload("selfcheck", selfcheck_workload_path(), args)
     tool = "nsys" if gpu else "torch"
-    job = make_job(tool, run, workload, Wishes(tool=tool, timeout=300.0, overhead=gpu))
+    job = make_job(tool, run, workload, Wishes(tool=tool, timeout=_RUN_S, overhead=gpu))
     if dry_run:
         show_plan(job)
         return
@@ -62,6 +68,7 @@ def command(gpu: bool, output: Path | None, dry_run: bool) -> None:
     checks = _timeline_checks(run, json.loads(truth_path.read_text(encoding="utf-8")))
     if gpu:
         checks += _counter_checks(run, json.loads(truth_path.read_text(encoding="utf-8")))
+    checks += check_captures([(c.backend, c.quality, c.overhead) for c in run.read_info().captures])
     _finish(run, checks)
 
 
@@ -92,7 +99,7 @@ def _counter_checks(run: Run, truth: dict[str, Any]) -> list[Check]:
     from nsightkit.cli.phases import deepen
 
     try:
-        deepen(run, Wishes(range_name="decode", coverage=0.999, budget=300.0, timeout=300.0))
+        deepen(run, Wishes(range_name="decode", coverage=0.999, budget=_COUNTERS_S, timeout=_COUNTERS_S))
     except NsightkitError as error:
         note(str(error))
         return [Check("counters", "measured", str(error).splitlines()[0][:200], False)]
@@ -119,10 +126,12 @@ def _finish(run: Run, checks: list[Check]) -> None:
 
 
 def _bundle(run: Run) -> Path:
-    """Write everything but large captures into one zip; return its path."""
+    """Write everything but large captures, and those that hold the environment, into one zip; return its path."""
     target = run.path / "evidence.zip"
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(run.path.rglob("*")):
-            if path.is_file() and path != target and path.stat().st_size <= _LARGEST_BYTES:
+            if path == target or not path.is_file() or path.suffix in _WITH_ENVIRONMENT:
+                continue
+            if path.stat().st_size <= _LARGEST_BYTES:
                 archive.write(path, path.relative_to(run.path))
     return target

@@ -1,7 +1,8 @@
 """A scripted program run, as both stand-ins serve it: nested ranges, and the launches inside them.
 
-A script is a list of events: ["push", name], ["pop"], ["launch", {...}] with name, grid, block, shared, duration_ns (in
-the timeline), ncu_ns (under ncu), flop and dram_bytes. nsys and ncu print one kernel's name differently: `ncu_name`.
+A script is a list of events: ["push", name], ["pop"], ["wait", ns], ["launch", {...}] with name, grid, block, shared,
+duration_ns (in the timeline), ncu_ns (under ncu), flop, dram_bytes, graph_node and metrics (more that ncu counts). nsys
+and ncu print one kernel's name differently: `ncu_name`.
 """
 
 import json
@@ -24,7 +25,9 @@ def ranges_and_launches(script):
     stack, ranges, launches = [], [], []
     for kind, *rest in script:
         now += 100
-        if kind == "push":
+        if kind == "wait":
+            now += rest[0]
+        elif kind == "push":
             stack.append(len(ranges))
             ranges.append([rest[0], now, None])
         elif kind == "pop":
@@ -82,6 +85,12 @@ def write_timeline(path, script):
             [(*item["gpu"], item["correlation"], PROCESS, text(item["name"]), text(item["name"]), *item["grid"],
               *item["block"], item.get("shared", 0)) for item in launches],
         )  # fmt: skip
+        if any("graph_node" in item for item in launches):
+            base.execute("ALTER TABLE CUPTI_ACTIVITY_KIND_KERNEL ADD COLUMN graphNodeId INTEGER")
+            base.executemany(
+                "UPDATE CUPTI_ACTIVITY_KIND_KERNEL SET graphNodeId = ? WHERE correlationId = ?",
+                [(item.get("graph_node"), item["correlation"]) for item in launches],
+            )
         base.executemany("INSERT INTO StringIds VALUES (?, ?)", [(number, word) for word, number in texts.items()])
     base.close()
 
@@ -151,6 +160,7 @@ def read_report(path):
             "smsp__sass_thread_inst_executed_op_ffma_pred_on.sum": FakeMetric(0.0, "inst"),
             "device__attribute_compute_capability_major": FakeMetric(8.0),
             "device__attribute_compute_capability_minor": FakeMetric(0.0),
+            **{name: FakeMetric(float(value)) for name, value in item.get("metrics", {}).items()},
             **{f"launch__grid_dim_{axis}": FakeMetric(float(v)) for axis, v in zip("xyz", item["grid"], strict=True)},
             **{f"launch__block_dim_{axis}": FakeMetric(float(v)) for axis, v in zip("xyz", item["block"], strict=True)},
         }
