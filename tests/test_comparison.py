@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -5,19 +7,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nsightkit import parquet
-from nsightkit.analysis.compare.comparison import OTHER_GEOMETRY, ComparedSide, CompareOptions, compare_runs
+from nsightkit.analysis.compare.comparison import ComparedSide, CompareOptions, compare_runs
 from nsightkit.analysis.compare.diagnosis import contributions_of, diagnose, main_part
 from nsightkit.analysis.compare.noise import NoiseOptions
+from nsightkit.analysis.compare.other_work import OTHER_GEOMETRY, UNTIMED
 from nsightkit.analysis.compare.run_sums import (
     from_stored,
-    launched_within,
     stored_tables,
     sum_counted,
     sum_launches,
     sum_reported,
     with_counters,
 )
-from nsightkit.tables import COUNTER_MEANS, CUDA_API_CALLS, KERNEL_SUCCESSIONS, KERNEL_SUMS, NVTX_RANGES, REPORTED_SUMS
+from nsightkit.tables import COUNTER_MEANS, KERNEL_SUCCESSIONS, KERNEL_SUMS, REPORTED_SUMS
 from tests.builders.pairs import PROGRAM, Noise, Step, changed, counter_row, launches, match_case, process_run
 
 STEPS = (Step("gemm_a", 80_000, family="GEMM"), Step("gelu_a", 9_000), Step("copy_a", 4_000))
@@ -94,6 +96,15 @@ def test_a_run_against_itself_differs_in_nothing():
     assert all(row.difference_ns == 0 and row.how == "same" for row in comparison.rows)
     assert {diagnose(row) for row in comparison.rows} == {"no change"}
     assert comparison.whole.verdict is None
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10**6))
+def test_any_run_against_itself_differs_in_nothing(seed):
+    sums = sum_launches(launches(match_case(seed).head, 3, Noise(0.02, 0.1), seed))
+    comparison = compare_runs(side("a", sums), side("b", sums))
+    assert {(row.how, row.difference_ns, row.estimate.ratio) for row in comparison.rows} == {("same", 0, 1.0)}
+    assert contributions_of(comparison).total_ns == 0
 
 
 @settings(max_examples=40, deadline=None)
@@ -241,12 +252,32 @@ def test_a_stored_run_compares_like_the_run_itself():
     assert from_stored(*tables, "decode").total_ns == part.total_ns
 
 
-def test_kernels_belong_to_the_range_in_which_they_were_launched():
-    rows = launches([Step("a", 10), Step("b", 10), Step("c", 10), Step("d", 10)])
-    calls = {"name": ["launch"] * 3, "process_id": [1] * 3, "start_ns": [5, 100, 200], "correlation_id": [0, 1, 2]}
-    calls = parquet.with_capture_id(CUDA_API_CALLS, calls, "a")
-    ranges = {"name": ["decode", "decode", "other"], "kind": ["push_pop"] * 3, "process_id": [1, 1, 1],
-              "start_ns": [90, 195, 0], "duration_ns": [20, 10, 500]}  # fmt: skip
-    ranges = parquet.with_capture_id(NVTX_RANGES, ranges, "a")
-    assert launched_within(rows, calls, ranges, "decode").tolist() == [False, True, True, False]
-    assert not launched_within(rows, calls, ranges, "prefill").any()
+def untimed(run, name, count):
+    """`run` with so many launches of a kernel without a duration."""
+    kernel = run.kernels[name]
+    left = kernel.launch_count - count
+    cut = replace(kernel, untimed_count=count, total_ns=round(kernel.total_ns * left / kernel.launch_count))
+    return replace(run, kernels={**run.kernels, name: cut})
+
+
+def test_a_head_that_lost_durations_is_no_win():
+    base = [sum_launches(launches(STEPS, 20, Noise(0.01, 0.05), seed)) for seed in range(5)]
+    head = [untimed(sum_launches(launches(STEPS, 20, Noise(0.01, 0.05), 50 + seed)), "gemm_a", 10) for seed in range(5)]
+    found = compare_runs(ComparedSide("base", base), ComparedSide("head", head))
+    gemm = next(row for row in found.kernels if row.name == "gemm_a")
+    assert (found.whole.verdict, gemm.verdict) == (None, None)
+    assert gemm.flags == (UNTIMED,)
+    assert gemm.head.mean_ns == pytest.approx(gemm.base.mean_ns, rel=0.05)
+    assert "50 of 100 launches in head without a duration" in diagnose(gemm)
+    # The parts still add up: what is missing counts as launches.
+    assert contributions_of(found).total_ns == pytest.approx(found.whole.difference_ns)
+
+
+def test_a_kernel_that_was_never_measured_has_no_time_and_not_zero():
+    base = sum_launches(launches(STEPS, 3))
+    head = untimed(base, "gemm_a", base.kernels["gemm_a"].launch_count)
+    found = compare_runs(ComparedSide("base", [base]), ComparedSide("head", [head]))
+    gemm = next(row for row in found.kernels if row.name == "gemm_a")
+    assert gemm.head.is_unmeasured
+    assert (gemm.head.mean_ns, gemm.estimate.ratio) == (None, None)
+    assert diagnose(gemm) == "no duration in head"

@@ -1,19 +1,18 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from nsightkit.analysis.compare.comparison import ComparedSide, compare_runs
-from nsightkit.analysis.compare.gate import (
+from nsightkit.analysis.compare.conditions import (
     BOUND,
     DIFFERENCE,
     RELATIVE,
     Condition,
     ConditionError,
-    GateInput,
-    NotComparableError,
-    evaluate,
-    exit_code_of,
     parse_condition,
 )
+from nsightkit.analysis.compare.gate import GateInput, NotComparableError, evaluate, exit_code_of
 from nsightkit.analysis.compare.noise import NoiseOptions
 from tests.builders.pairs import PROGRAM, Noise, changed, process_run
 
@@ -45,6 +44,9 @@ def test_conditions(text, expected):
         ("total_ns > nan", "no finite number"),
         ("total_ns > +inf%", "no finite number"),
         ("total_ns > +1e999%", "no finite number"),
+        ("total_ns > 1e300s", "no finite number"),
+        ("peak_bytes > +1e300GB", "no finite number"),
+        ("family:.total_ns > +3%", "names no family"),
         ("total_ns > 3%", "write +3%"),
         ("total_ns >= +3%", "is no condition"),
         ("total_ns > ", "is no condition"),
@@ -168,3 +170,58 @@ def test_what_was_accepted_passes_up_to_what_was_accepted():
     key = "total_ns > +2% [run]"
     assert held(["total_ns > +2%"], BASE, SLOW_GEMM, accepted={key: 1.10})[0].status == "accepted"
     assert held(["total_ns > +2%"], BASE, SLOW_GEMM, accepted={key: 1.03})[0].status == "regressed"
+
+
+def test_what_was_accepted_passes_when_the_same_program_is_measured_again():
+    key, slow = "total_ns > +2% [run]", changed(PROGRAM, "gemm_kernel_0", mean_ns=88_000.0)
+    first = held(["total_ns > +2%"], BASE, SLOW_GEMM)[0]
+    again = [
+        held(["total_ns > +2%"], BASE, side(slow, seed), accepted={key: first.change})[0] for seed in range(30, 42)
+    ]
+    assert first.status == "regressed"
+    assert max(outcome.change for outcome in again) > first.change
+    assert {outcome.status for outcome in again} == {"accepted"}
+
+
+def test_a_single_pair_is_not_accepted_either():
+    one = side(PROGRAM, 3, runs=1)
+    assert held(["total_ns > +2%"], BASE, one, accepted={"total_ns > +2% [run]": 1.5})[0].status == "inconclusive"
+
+
+def with_untimed(given, name, count):
+    runs = []
+    for run in given.runs:
+        kernel = run.kernels[name]
+        left = kernel.launch_count - count
+        cut = replace(kernel, untimed_count=count, total_ns=kernel.total_ns * left // kernel.launch_count)
+        runs.append(replace(run, kernels={**run.kernels, name: cut}))
+    return replace(given, runs=runs)
+
+
+def test_a_total_that_lacks_launches_is_refused_and_the_time_per_launch_is_not():
+    head = with_untimed(side(PROGRAM, 5), "gemm_kernel_0", 20)
+    for text in ("total_ns > +3%", "mean_ns > +3%", "kernel:gemm_kernel_0.total_ns > +3%"):
+        with pytest.raises(NotComparableError, match=r"100 of .* launches of side-5 for .* have no duration"):
+            held([text], BASE, head)
+    [outcome] = held(["kernel:gemm_kernel_0.mean_ns > +5%"], BASE, head)
+    assert outcome.status == "passed"
+    assert outcome.head == pytest.approx(80_000, rel=0.02)
+    assert held(["kernel:gelu_kernel_2.total_ns > +20%"], BASE, head)[0].status == "passed"
+
+
+def test_a_kernel_that_some_runs_lack_says_so():
+    runs = [
+        replace(run, kernels={n: k for n, k in run.kernels.items() if at == 0 or n != "copy_kernel_5"})
+        for at, run in enumerate(side(PROGRAM, 6).runs)
+    ]
+    [outcome] = held(["kernel:copy_kernel_5.total_ns > +3%"], BASE, ComparedSide("gaps", runs))
+    assert outcome.status == "inconclusive"
+    assert outcome.reason == "some runs lack it altogether, so its spread is not known"
+
+
+@pytest.mark.parametrize(
+    ("pasted", "plain"),
+    [("total_ns < \N{MINUS SIGN}3%", "total_ns < -3%"), ("total_ns > +5\N{GREEK SMALL LETTER MU}s", "total_ns > +5us")],
+)
+def test_a_condition_may_be_pasted_from_a_report(pasted, plain):
+    assert parse_condition(pasted).value == parse_condition(plain).value

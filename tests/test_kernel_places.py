@@ -86,3 +86,20 @@ def test_two_kernels_of_one_range_are_told_apart_by_their_place(tmp_path):
         write_sqlite(paths[-1], Capture(tuple(kernels), tuple(calls), ranges=ranges))
     found = compare(*paths)
     assert found == {(("alpha_one",), ("gamma_six",)): "renamed", (("beta_two",), ("delta_ten",)): "renamed"}
+
+
+def test_a_baseline_keeps_the_places_of_its_kernels(pair, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    base, head = pair()
+    saved = CliRunner().invoke(cli, ["baseline", "save", "main", str(base)])
+    assert saved.exit_code == 0, saved.output
+    assert compare("main", head) == compare(base, head)
+    assert set(compare("main", head).values()) == {"renamed"}
+
+
+def test_a_baseline_of_ranges_that_were_renamed_since_decides_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    base = capture(tmp_path / "base.sqlite", ("alpha_one", "beta_two"))
+    head = capture(tmp_path / "head.sqlite", ("alpha_one", "beta_two"), labels=("one", "two"))
+    CliRunner().invoke(cli, ["baseline", "save", "main", str(base)])
+    assert set(compare("main", head).values()) == {"same"}

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -69,7 +71,8 @@ def test_a_kernel_renamed_beside_a_new_one_is_no_split():
 
 
 def facts(name, **more):
-    return KernelFacts(name, name, "GEMM", 12, 12_000, {"1×1×1 / 64×1×1": 12}, **more)
+    known = {"family": "GEMM", "launch_count": 12, "total_ns": 12_000, "geometries": {"1×1×1 / 64×1×1": 12}}
+    return KernelFacts(name, name, **{**known, **more})
 
 
 def test_the_same_gemms_in_other_layers_are_not_paired():
@@ -125,3 +128,84 @@ def test_precision_and_recall_over_two_hundred_cases():
     assert cases == 200
     assert precision >= 0.93
     assert recall >= 0.90
+
+
+class TestOneTemplateWithOtherNumbers:
+    OLD, NEW_ONE = "warptile<128, 16, 64>", "warptile<128, 32, 32>"
+
+    def test_the_only_ones_of_a_template_are_one_kernel_tuned_anew(self):
+        base = Side([facts(self.OLD, geometries={"64 / 128": 1}, launch_count=1, total_ns=227)])
+        head = Side([facts(self.NEW_ONE, geometries={"32 / 256": 1}, launch_count=1, total_ns=195)])
+        [match] = match_kernels(base, head)
+        assert (match.how, match.confidence, match.grounds) == ("renamed", 0.7, ("one template, other numbers",))
+
+    def test_two_on_one_side_are_left(self):
+        other = {"geometries": {"32 / 256": 1}}
+        base = Side([facts(self.OLD)])
+        head = Side([facts(self.NEW_ONE, **other), facts("warptile<256, 32, 32>", **other)])
+        assert {match.how for match in match_kernels(base, head)} == {"new", "gone"}
+
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            ("vectorized<4, AddFunctor>", "vectorized<4, MulFunctor>"),
+            ("copy<float>", "copy<double>"),
+            ("one<128>", "two<128>"),
+        ],
+    )
+    def test_types_and_functors_are_other_work(self, old, new):
+        geometries = ({"64 / 128": 1}, {"32 / 256": 1})
+        base, head = (Side([facts(name, geometries=g)]) for name, g in zip((old, new), geometries, strict=True))
+        assert {match.how for match in match_kernels(base, head)} == {"new", "gone"}
+
+    def test_ten_times_the_time_is_another_kernel(self):
+        base = Side([facts(self.OLD, total_ns=100)])
+        head = Side([facts(self.NEW_ONE, total_ns=1_500)])
+        assert {match.how for match in match_kernels(base, head)} == {"new", "gone"}
+
+
+def test_other_work_between_the_same_neighbors_is_no_split():
+    pieces = [Step("foo_a", 2_000, grid=7), Step("bar_a", 1_000, grid=9)]
+    head = [part for step in STEPS for part in (pieces if step.kernel_name == "gemm_a" else [step])]
+    # Two kernels in the place of one, and a thirtieth of its time: nothing says that they do its work.
+    assert found(STEPS, head) == {(("gemm_a",), (), "gone"), ((), ("foo_a",), "new"), ((), ("bar_a",), "new")}
+
+
+def test_a_program_of_which_every_name_changed_is_renamed_and_not_split():
+    steps = (Step("a_x", 5_000, grid=10), Step("b_x", 50_000, grid=64), Step("c_x", 4_000, grid=99))
+    head = [replace(step, kernel_name=step.kernel_name.replace("_x", "_y")) for step in steps]
+    renamed = {((step.kernel_name,), (step.kernel_name.replace("_x", "_y"),), "renamed") for step in steps}
+    assert found(steps, head) == renamed
+
+
+def generated(numbers, grids, times=(7_000, 70_000)):
+    """A step with two kernels as torch.compile names them."""
+    one, two = (
+        Step(f"triton_poi_fused_add_mul_{number}", time, grid=grid)
+        for number, grid, time in zip(numbers, grids, times, strict=True)
+    )
+    return (STEPS[0], one, STEPS[2], two, STEPS[4])
+
+
+@pytest.mark.parametrize("numbers", [(1, 2), (1, 0)])
+def test_generated_kernels_that_were_counted_anew_are_matched_by_their_work(numbers):
+    old, new = generated((0, 1), (20, 200)), generated(numbers, (20, 200))
+    pairs = {((old[at].kernel_name,), (new[at].kernel_name,), "renamed") for at in (1, 3)}
+    assert found(old, new) == pairs
+    assert found(new, old) == {(head, base, how) for base, head, how in pairs}
+
+
+def test_generated_kernels_of_another_batch_keep_their_names():
+    assert found(generated((0, 1), (20, 200)), generated((0, 1), (40, 400), (14_000, 140_000))) == set()
+
+
+def test_a_generated_kernel_for_which_nothing_better_is_found_keeps_its_name():
+    alone = [KernelFacts("triton_poi_fused_add_1", "triton_poi_fused_add_1", "", 10, 900, {"8 / 64": 10})]
+    other = [
+        KernelFacts("triton_poi_fused_add_1", "triton_poi_fused_add_1", "", 10, 950, {"16 / 64": 10}),
+        KernelFacts("triton_poi_fused_add_2", "triton_poi_fused_add_2", "", 900, 99, {"8 / 64": 900}),
+    ]
+    by_name = next(m for m in match_kernels(Side(alone), Side(other)) if m.base)
+    assert (by_name.head, by_name.how) == (("triton_poi_fused_add_1",), "same")
+    assert by_name.confidence == 0.7
+    assert by_name.grounds == ("same name, other launch geometry",)

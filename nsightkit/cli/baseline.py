@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from nsightkit.cli.compare_options import baselines_option
+from nsightkit.cli.compare_options import baselines_option, complete_side
 from nsightkit.cli.output import Field, Row, emit, format_option
 
 if TYPE_CHECKING:
-    from nsightkit.baseline import Baseline
+    from nsightkit.baseline import Baseline, StoredRun, Timings
     from nsightkit.cli.side_facts import LoadedRun
     from nsightkit.cli.sides import LoadedSide
     from nsightkit.parquet import TableData
@@ -21,6 +22,7 @@ LIST_FIELDS = (
     Field("created_utc", "saved"),
     Field("run_count", "runs", "count"),
     Field("gpu_name", "GPU"),
+    Field("setting_count", "settings", "count"),
     Field("launch_count", "launches per run", "count"),
     Field("total_ns", "GPU time per run", "ns"),
     Field("tokens", "tokens", "count"),
@@ -40,29 +42,55 @@ ACCEPTED_FIELDS = (
 def command() -> None:
     """Keep what later runs are compared with, as small parquet and JSON: sums per kernel, counters, no raw capture.
 
+    Results of benchmarks are kept as their timings, setting by setting.
+
     \b
     nsightkit baseline save main 'runs/main-*'     one baseline of several process runs
+    nsightkit baseline save speed 'results/*.json' one of timings
     nsightkit gate main 'runs/branch-*' --fail-on 'total_ns > +3%'
     """
 
 
 @command.command("save")
 @click.argument("name")
-@click.argument("run")
-@click.option("--range", "ranges", multiple=True, help="Keep the sums within this NVTX range too. May be repeated.")
+@click.argument("run", shell_complete=complete_side)
+@click.option(
+    "--phase", "--range", "ranges", multiple=True, metavar="RANGE",
+    help="Also keep the sums within the NVTX range of this name, for --in and --phase of compare. May be repeated.",
+)  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace a baseline of that name.")
 @baselines_option
 def save(name: str, run: str, ranges: tuple[str, ...], force: bool, baselines: Path) -> None:
     """Save RUN (or several process runs, named as for 'nsightkit compare') as NAME."""
-    from nsightkit.baseline import Baseline, StoredRun, baseline_path, now_utc, save_baseline
-    from nsightkit.cli.sides import load_side
+    from nsightkit.baseline import Baseline, baseline_path, now_utc, save_baseline
 
     baseline_path(baselines, name)
-    side = load_side(run, baselines, ranges)
-    _refuse_bad(side)
-    stored = [StoredRun(loaded.dataset.info, _tables(loaded)) for loaded in side.runs]
-    path = save_baseline(baselines, Baseline(name, created_utc=now_utc(), source=run), stored, force)
+    kept = _timings(run, ranges, baselines) or _runs(run, ranges, baselines)
+    path = save_baseline(baselines, Baseline(name, created_utc=now_utc(), source=run), kept, force)
     click.echo(path)
+
+
+def _timings(argument: str, ranges: tuple[str, ...], baselines: Path) -> Timings | None:
+    from nsightkit.analysis.compare.stored_timings import stored_timings
+    from nsightkit.baseline import Timings
+    from nsightkit.cli.timed_sides import timed_side
+    from nsightkit.cli.timings import refuse_ranges
+
+    side = timed_side(argument, baselines)
+    if side is None:
+        return None
+    refuse_ranges(ranges)
+    return Timings(stored_timings(side.results.timings))
+
+
+def _runs(argument: str, ranges: tuple[str, ...], baselines: Path) -> list[StoredRun]:
+    from nsightkit.baseline import StoredRun
+    from nsightkit.cli.side_places import with_own_places
+    from nsightkit.cli.sides import load_side
+
+    side = load_side(argument, baselines, ranges)
+    _refuse_bad(side)
+    return [StoredRun(loaded.dataset.info, _tables(loaded)) for loaded in with_own_places(side).runs]
 
 
 def _refuse_bad(side: LoadedSide) -> None:
@@ -101,26 +129,47 @@ def list_(baselines: Path, format_: str) -> None:
 
 
 def _row(baseline: Baseline, folder: Path) -> Row:
-    from nsightkit.baseline import run_paths
+    from nsightkit.baseline import read_timings, run_paths
     from nsightkit.cli.sides import load_side
 
+    about = {
+        "name": baseline.name,
+        "created_utc": baseline.created_utc,
+        "accepted_count": len(baseline.accepted),
+        "source": baseline.source,
+    }
+    kept = read_timings(folder / baseline.name)
+    if kept is not None:
+        return {**about, **_timed_row(kept)}
     side = load_side(str(folder / baseline.name), folder)
     runs = [loaded.sums for loaded in side.runs]
     return {
-        "name": baseline.name,
-        "created_utc": baseline.created_utc,
+        **about,
         "run_count": len(run_paths(folder / baseline.name)),
         "gpu_name": side.facts.facts.get("gpu"),
         "launch_count": sum(sums.launch_count for sums in runs) / len(runs),
         "total_ns": sum(sums.total_ns for sums in runs) / len(runs),
         "tokens": side.facts.tokens,
-        "accepted_count": len(baseline.accepted),
-        "source": baseline.source,
+    }
+
+
+def _timed_row(kept: Sequence[Mapping[str, Any]]) -> Row:
+    """Return what a baseline of timings holds; `run_count` is the fewest process runs of a setting."""
+    from collections import Counter
+
+    settings = Counter(
+        (item.get("arm"), item.get("batch"), item.get("prompt"), item.get("new_tokens")) for item in kept
+    )
+    gpus = {str(item["gpu"]) for item in kept if item.get("gpu")}
+    return {
+        "run_count": min(settings.values(), default=0),
+        "setting_count": len(settings),
+        "gpu_name": ", ".join(sorted(gpus)) or None,
     }
 
 
 @command.command("show")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_side)
 @baselines_option
 @format_option
 def show(name: str, baselines: Path, format_: str) -> None:
@@ -141,7 +190,7 @@ def show(name: str, baselines: Path, format_: str) -> None:
 
 
 @command.command("rm")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_side)
 @baselines_option
 def remove(name: str, baselines: Path) -> None:
     """Remove the baseline NAME."""

@@ -4,21 +4,24 @@ from pathlib import Path
 
 import click
 
-from nsightkit.cli.compare_options import allowance_options, baselines_option
+from nsightkit.cli.compare_options import allowance_options, baselines_option, complete_side
 from nsightkit.cli.output import format_option
 
 
 @click.command("compare")
-@click.argument("base")
-@click.argument("heads", nargs=-1, required=True, metavar="HEAD [MORE]...")
+@click.argument("base", shell_complete=complete_side)
+@click.argument("heads", nargs=-1, required=True, metavar="HEAD [MORE]...", shell_complete=complete_side)
 @allowance_options
-@click.option("--range", "range_name", help="Only kernels launched while the NVTX range of this name was open.")
+@click.option(
+    "--in", "--range", "range_name", metavar="RANGE",
+    help="Only what ranges (NVTX, annotations) of this name launched; * and ? stand for text.",
+)  # fmt: skip
 @click.option(
     "--phase",
     "phases",
     multiple=True,
     metavar="RANGE",
-    help="Also compare the kernels launched within the NVTX range of this name. May be repeated.",
+    help="Also compare what ranges of this name launched. May be repeated.",
 )
 @click.option(
     "--tolerance",
@@ -32,7 +35,7 @@ from nsightkit.cli.output import format_option
     type=click.IntRange(min=0),
     default=20,
     show_default=True,
-    help="Kernels in the table (0: all). New, gone and changed ones are always shown; csv, json and parquet have all.",
+    help="Kernels in the table; 0 prints all. New, gone and changed ones always show; csv, json, parquet hold all.",
 )
 @baselines_option
 @click.option(
@@ -50,9 +53,10 @@ def command(
     """Compare HEAD with BASE; each MORE is compared with BASE too.
 
     A side is a capture, a folder of captures, a run directory, a stored baseline, or results of benchmarks (JSON of our
-    workloads or of others), whose timings are compared setting by setting. The unit of a verdict is the
-    process run, and a side needs at least five of them: name a folder that holds run directories, a quoted pattern, or
-    several paths joined by commas. One run a side is described, never judged.
+    workloads or of others), whose timings are compared setting by setting. A trace without a GPU is compared by the
+    operators' own time on the CPU. The unit of a verdict is the process run, and a side needs at least five of them:
+    name a folder that holds run directories, a quoted pattern, or several paths joined by commas. One run a side is
+    described, never judged.
 
     Exit code 3: the sides cannot be compared (the message names what differs and the way out).
 

@@ -4,10 +4,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 
 from nsightkit.analysis.compare.comparability import MAY_VARY
 
 BASELINES = Path("baselines")
+
+
+def complete_side(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Return what a shell offers for a side of a comparison: stored baselines by name, and files."""
+    folder = context.params.get("baselines") or BASELINES
+    names = sorted(path.parent.name for path in Path(folder).glob("*/baseline.json"))
+    stored = [CompletionItem(name, help="stored baseline") for name in names if name.startswith(incomplete)]
+    return [*stored, CompletionItem(incomplete, type="file")]
 
 
 def baselines_option(function: Callable[..., None]) -> Callable[..., None]:

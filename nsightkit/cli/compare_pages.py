@@ -47,6 +47,7 @@ def write_pages(folder: Path | None, make: Callable[[], Sequence[Compared | Time
 def kernel_pages(base: LoadedSide, compared: Sequence[ComparedHead]) -> list[Compared]:
     """Return one page a head, with the points that moved."""
     from nsightkit.analysis.compare.moved_points import moved_points
+    from nsightkit.cli.compare_words import dominant_rows
     from nsightkit.report.comparison.parts import Compared
 
     return [
@@ -56,6 +57,7 @@ def kernel_pages(base: LoadedSide, compared: Sequence[ComparedHead]) -> list[Com
             one.summary,
             tuple(one.phases),
             tuple(moved_points(one.comparison, _gpu(base), _gpu(one.side))),
+            dominant_rows(one.comparison),
         )
         for one in compared
     ]

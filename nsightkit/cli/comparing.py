@@ -12,16 +12,28 @@ from typing import Any
 
 import click
 
-from nsightkit.analysis.compare.comparability import SAME, TIMELINE, UNKNOWN, Allowances, Check, check_comparable
+from nsightkit.analysis.compare.comparability import (
+    SAME,
+    UNKNOWN,
+    Allowances,
+    Check,
+    agreed,
+    check_comparable,
+    worded,
+)
 from nsightkit.analysis.compare.comparability import refusals as refused_by
 from nsightkit.analysis.compare.comparison import KERNEL, CompareOptions, Comparison, Difference, compare_runs
-from nsightkit.analysis.compare.diagnosis import Contributions, contributions_of, counters_of, diagnose, main_part
+from nsightkit.analysis.compare.diagnosis import (
+    counters_of,
+    diagnose,
+)
 from nsightkit.analysis.compare.gate import NotComparableError
 from nsightkit.analysis.compare.matching import GONE, NEW
 from nsightkit.cli.compare_pages import ComparedHead, kernel_pages, timed_pages, write_pages
+from nsightkit.cli.compare_words import dominant_rows, summary
 from nsightkit.cli.output import Field, Row, emit, note
 from nsightkit.cli.side_places import placed
-from nsightkit.cli.sides import LoadedSide, load_side
+from nsightkit.cli.sides import LoadedSide, load_side, named_apart
 from nsightkit.cli.timings import compare_results, refuse_ranges, timed_sides
 from nsightkit.errors import AnalysisError
 from nsightkit.report import format as fmt
@@ -33,6 +45,7 @@ CHECK_FIELDS = (
     Field("status", "status"),
     Field("message", "remark"),
 )
+DOMINANT_FIELDS = (Field("fact", "fact"), Field("base", "base"), Field("head", "head"))
 
 
 def checked(base: LoadedSide, head: LoadedSide, varies: Sequence[str], per_token: bool) -> list[Check]:
@@ -60,11 +73,11 @@ def _check_row(check: Check) -> Row:
 
 def check_sentence(checks: Sequence[Check]) -> str:
     """Return which facts are the same and which are not known."""
-    same = [check.name for check in checks if check.status == SAME]
+    same = agreed(checks)
     unknown = [check.name for check in checks if check.status == UNKNOWN]
-    parts = [f"same: {', '.join(same)}"] if same else []
-    parts += [f"not known on both sides: {', '.join(unknown)}"] if unknown else []
-    return "; ".join(parts)
+    parts = [f"same: {'; '.join(same)}"] if same else []
+    parts += [f"Not known on a side: {', '.join(unknown)}"] if unknown else []
+    return ". ".join(parts)
 
 
 def difference_fields(comparison: Comparison) -> list[Field]:
@@ -77,9 +90,9 @@ def difference_fields(comparison: Comparison) -> list[Field]:
         Field("name", "what"),
         Field("how", "match"),
         Field("confidence", "confidence", "1", shown=confident),
-        Field("base_launches", "launches, base", "count"),
+        Field("base_launches", worded("launches, base", comparison.basis), "count"),
         Field("head_launches", "head", "count"),
-        Field("base_mean_ns", "per launch, base", "ns"),
+        Field("base_mean_ns", worded("per launch, base", comparison.basis), "ns"),
         Field("head_mean_ns", "head", "ns"),
         Field("base_total_ns", "total, base", "ns"),
         Field("head_total_ns", "head", "ns"),
@@ -117,13 +130,13 @@ def difference_row(row: Difference, comparison: Comparison) -> Row:
             for key, value in (
                 ("launches", values.launch_count),
                 ("mean_ns", values.mean_ns),
-                ("total_ns", values.total_ns),
-                ("per_token_ns", values.per_token_ns),
+                ("total_ns", None if values.is_unmeasured else values.total_ns),
+                ("per_token_ns", None if values.is_unmeasured else values.per_token_ns),
                 ("kernels", list(values.kernel_names) if row.level == KERNEL else []),
                 ("runs", values.run_count),
             )
         },
-        "difference_ns": row.difference_ns,
+        "difference_ns": None if row.base.is_unmeasured or row.head.is_unmeasured else row.difference_ns,
         "ratio": estimate.ratio,
         "ratio_low": estimate.low,
         "ratio_high": estimate.high,
@@ -153,49 +166,6 @@ def shortened(kernels: Sequence[Difference], limit: int) -> tuple[list[Differenc
     return shown, [row for row in kernels if row not in shown]
 
 
-def summary(comparison: Comparison) -> str:
-    """Return what changed, by how much, what it is made of, and whether it is judged."""
-    whole = comparison.whole
-    unit = " per token" if comparison.options.per_token else " per run" if whole.base.run_count > 1 else ""
-    what = "GPU time" if comparison.basis == TIMELINE else "profiled time"
-    old, new = whole.base.compared_ns, whole.head.compared_ns
-    sentence = (
-        f"{comparison.head_name} takes {fmt.duration(new)} of {what}{unit}, {comparison.base_name} "
-        f"{fmt.duration(old)}: {signed(whole.difference_ns)}"
-    )
-    if whole.difference_ns and whole.base.compared_ns:
-        parts = contributions_of(comparison)
-        sentence += f" ({new / old:.3g}×), mostly {main_part(parts)}: {_parts_words(parts)}"
-    return f"{sentence}. {_verdict_words(comparison)}"
-
-
-def _parts_words(parts: Contributions) -> str:
-    named = (
-        ("number of launches", parts.launches_ns),
-        ("time per launch", parts.time_ns),
-        ("only in head", parts.new_ns),
-        ("only in base", parts.gone_ns),
-    )
-    return ", ".join(f"{words} {signed(ns)}" for words, ns in named if ns)
-
-
-def signed(ns: float) -> str:
-    """Return a difference in time with its sign."""
-    return f"{'+' if ns > 0 else '−' if ns < 0 else '±'}{fmt.duration(abs(ns))}"
-
-
-def _verdict_words(comparison: Comparison) -> str:
-    whole = comparison.whole
-    runs = f"{whole.base.run_count} against {whole.head.run_count} process runs"
-    if whole.verdict is None or whole.estimate.low is None or whole.estimate.high is None:
-        return f"Described, not judged ({runs}; a verdict needs 5 a side)."
-    tolerance = fmt.share(comparison.options.noise.tolerance)
-    return (
-        f"Verdict: {whole.verdict} ({whole.estimate.low:.3f} to {whole.estimate.high:.3f}×, {runs}, tolerance "
-        f"{tolerance}; a slowdown to {whole.estimate.smallest_ratio or 0:.3f}× would have been seen)."
-    )
-
-
 def whole_row(comparison: Comparison, checks: Sequence[Check]) -> Row:
     """Return the line of the whole run, with all checks for the machine formats."""
     return {**difference_row(comparison.whole, comparison), "checks": [_check_row(check) for check in checks]}
@@ -204,7 +174,7 @@ def whole_row(comparison: Comparison, checks: Sequence[Check]) -> Row:
 def rest_row(rest: Sequence[Difference], comparison: Comparison) -> dict[str, Any]:
     """Return one line for the kernels that are not shown, so that the column still adds up."""
     return {
-        "name": f"{len(rest)} other kernels",
+        "name": worded(f"{len(rest)} other kernels", comparison.basis),
         "base_launches": sum(row.base.launch_count for row in rest),
         "head_launches": sum(row.head.launch_count for row in rest),
         "base_total_ns": sum(row.base.total_ns for row in rest),
@@ -234,14 +204,15 @@ def compare_and_print(base: str, heads: Sequence[str], request: CompareRequest) 
         NotComparableError: two sides must not be compared.
     """
     ranges = (*((request.range_name,) if request.range_name else ()), *request.phases)
-    timed = timed_sides([base, *heads])
+    timed = timed_sides([base, *heads], request.baselines)
     if timed is not None:
         refuse_ranges(ranges)
         made = compare_results(timed, request.options, request.varies, request.format_)
         write_pages(request.output, lambda: timed_pages(made))
         return
-    first = load_side(base, request.baselines, ranges)
-    compared = [_compared(first, load_side(head, request.baselines, ranges), request) for head in heads]
+    loaded = [load_side(side, request.baselines, ranges) for side in (base, *heads)]
+    first, *others = named_apart(loaded, (base, *heads))
+    compared = [_compared(first, other, request) for other in others]
     # Before the lines: a reader of the first few of them may close the pipe.
     write_pages(request.output, lambda: kernel_pages(first, compared))
     if request.format_ in ("table", "markdown"):
@@ -277,16 +248,24 @@ def compare_sides(
             if not side.has_range(range_name):
                 raise AnalysisError(
                     f"{side.name}: no kernel was launched within an NVTX range '{range_name}'; "
-                    "'nsightkit info' shows what a capture holds",
+                    "'nsightkit ranges' lists them",
                     slug="no-such-range",
                 )
     old, new = placed(base, head)
-    return compare_runs(old.compared(range_name), new.compared(range_name), options)
+    found = compare_runs(old.compared(range_name), new.compared(range_name), options)
+    scope = (f"only kernels launched inside {range_name}",) if range_name else ()
+    return replace(found, notes=(*scope, *found.notes))
 
 
 def _phase(base: LoadedSide, head: LoadedSide, options: CompareOptions, name: str) -> Difference:
-    """Return the whole of one NVTX range as a line; ranges may overlap, so these lines need not add up."""
-    return replace(compare_sides(base, head, options, name).whole, level="phase", name=f"range {name}")
+    """Return the whole of one NVTX range as a line; ranges may overlap, so these lines need not add up.
+
+    A range of one side alone is a line too: a program may have a phase that the other does not.
+    """
+    if not (base.has_range(name) or head.has_range(name)):
+        compare_sides(base, head, options, name)
+    made = compare_runs(base.compared(name), head.compared(name), options)
+    return replace(made.whole, level="phase", name=f"range {name}")
 
 
 def _show(
@@ -304,14 +283,24 @@ def _show(
         _paragraph(f"Note: {text}.", format_)
     fields = difference_fields(comparison)
     details = [difference_row(row, comparison) for row in (*phases, *comparison.families)]
-    caption = "Whole run, phases and families" if phases else "Whole run and families"
+    groups = ["Whole run", *(["phases"] if phases else []), *(["families"] if comparison.families else [])]
+    caption = " and ".join(part for part in (", ".join(groups[:-1]), groups[-1]) if part)
     emit(fields, [whole_row(comparison, checks), *details], format_, caption=caption)
+    said, facts = dominant_rows(comparison)
+    if facts:
+        click.echo()
+        emit(DOMINANT_FIELDS, facts, format_, caption=said)
     shown, rest = shortened(comparison.kernels, limit)
     lines = [difference_row(row, comparison) for row in shown]
     click.echo()
-    emit(fields, [*lines, *([rest_row(rest, comparison)] if rest else [])], format_, caption="Kernels")
+    emit(
+        fields,
+        [*lines, *([rest_row(rest, comparison)] if rest else [])],
+        format_,
+        caption=worded("Kernels", comparison.basis),
+    )
     if rest:
-        note(f"{len(rest)} kernels are summed up in the last line; --limit 0 shows all")
+        note(worded(f"{len(rest)} kernels are summed up in the last line; --limit 0 shows all", comparison.basis))
 
 
 def _paragraph(text: str, format_: str) -> None:

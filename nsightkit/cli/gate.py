@@ -4,13 +4,13 @@ from pathlib import Path
 
 import click
 
-from nsightkit.cli.compare_options import allowance_options, baselines_option
+from nsightkit.cli.compare_options import allowance_options, baselines_option, complete_side
 from nsightkit.cli.output import format_option
 
 
 @click.command("gate")
-@click.argument("base")
-@click.argument("head")
+@click.argument("base", shell_complete=complete_side)
+@click.argument("head", shell_complete=complete_side)
 @click.option(
     "--fail-on",
     "texts",
@@ -43,12 +43,17 @@ def command(
     +5ms), without one a bound on HEAD (20ms). BASE and HEAD are named as for 'nsightkit compare'; five process runs a
     side are needed, and a single pair is inconclusive.
 
+    Sides may be results of benchmarks too (files, sweeps, a baseline of them). SCOPE is then
+    setting:batch=8,prompt=128, none is every setting by itself; METRIC is total_ns, per_token_ns, prefill_ns,
+    tokens_per_s or peak_bytes.
+
     \b
     exit code  0 passed   1 regressed   2 wrong usage   3 not comparable   4 inconclusive
 
     \b
     nsightkit gate main 'runs/branch-*' --fail-on 'total_ns > +3%'
     nsightkit gate main 'runs/branch-*' --fail-on 'total_ns > +3%' --accept 'exact softmax costs this'
+    nsightkit gate speed/base speed/head --fail-on 'per_token_ns > +3%' --fail-on 'tokens_per_s < -3%'
     """
     from nsightkit.cli.gating import GateRequest, hold_and_print
 

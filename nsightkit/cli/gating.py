@@ -5,30 +5,34 @@ In: what the command line asked for. Out: text and the exit code.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
 
+from nsightkit.analysis.compare.comparability import agreed
 from nsightkit.analysis.compare.comparison import CompareOptions, Comparison
+from nsightkit.analysis.compare.conditions import RELATIVE, Condition, parse_condition
 from nsightkit.analysis.compare.gate import (
     INCONCLUSIVE,
     REGRESSED,
-    RELATIVE,
-    Condition,
     GateInput,
     NotComparableError,
     Outcome,
     evaluate,
     exit_code_of,
-    parse_condition,
 )
 from nsightkit.analysis.compare.noise import NoiseOptions
-from nsightkit.baseline import Acceptance, accept_regressions, now_utc, read_baseline
-from nsightkit.cli.comparing import checked, compare_sides, summary
+from nsightkit.analysis.compare.timing_comparison import TimedSide
+from nsightkit.analysis.compare.timing_gate import evaluate_timings
+from nsightkit.baseline import Acceptance, accept_regressions, find_baseline, now_utc, read_baseline
+from nsightkit.cli.compare_words import MOST_RATIO, summary
+from nsightkit.cli.comparing import check_rows, checked, compare_sides
 from nsightkit.cli.output import Field, Row, emit, note
-from nsightkit.cli.sides import LoadedSide, load_side
+from nsightkit.cli.sides import LoadedSide, load_side, named_apart
+from nsightkit.cli.timings import compared_timings, timed_sides, timing_summary
 from nsightkit.errors import IngestError
 from nsightkit.report import format as fmt
 from nsightkit.tables import unit_of
@@ -69,26 +73,72 @@ def hold_and_print(base: str, head: str, request: GateRequest) -> int:
         NotComparableError: the sides must not be compared.
     """
     conditions = [parse_condition(text) for text in request.texts]
-    ranges = sorted({condition.scope_name for condition in conditions if condition.scope == "range"})
-    sides = _loaded(base, request, ranges), _loaded(head, request, ranges)
-    if request.reason is not None and (not request.reason.strip() or sides[0].baseline is None):
+    for condition in conditions:
+        _warn_of_direction(condition)
+    stored = find_baseline(base, request.baselines)
+    if request.reason is not None and (not request.reason.strip() or stored is None):
         raise click.UsageError("--accept needs a reason, and a stored baseline as BASE to record it in")
-    # Totals of other numbers of tokens may stand beside each other only if none of them is held against the other.
-    per_token = request.per_token or all(condition.metric == "per_token_ns" for condition in conditions)
-    noise = NoiseOptions()
+    accepted = {item.condition: item.change for item in read_baseline(stored).accepted} if stored else {}
     try:
-        checked(*sides, request.varies, per_token)
-        comparison = compare_sides(*sides, CompareOptions(noise, request.per_token))
-        given = replace(_input(sides, comparison, ranges, noise), per_token=request.per_token)
-        outcomes = evaluate(conditions, given, _accepted(sides[0]))
+        timed = _timed((base, head), request)
+        held = _of_results(timed, conditions, request, accepted) if timed else None
+        outcomes, said = held or _of_kernels((base, head), conditions, request, accepted)
     except NotComparableError as error:
         _emit([_refused(condition, error) for condition in conditions], request.format_, "")
         raise
-    _emit([_row(outcome) for outcome in outcomes], request.format_, summary(comparison))
-    if request.reason is not None and sides[0].baseline is not None:
-        accepted = _accept(sides[0].baseline, outcomes, request.reason, sides[1].name)
-        outcomes = [outcome for outcome in outcomes if outcome not in accepted]
+    _emit([_row(outcome) for outcome in outcomes], request.format_, said)
+    if request.reason is not None and stored is not None:
+        newly = _accept(stored, outcomes, request.reason, Path(head).name or head)
+        outcomes = [outcome for outcome in outcomes if outcome not in newly]
     return exit_code_of(outcomes, request.inconclusive)
+
+
+def _warn_of_direction(condition: Condition) -> None:
+    """Say so where a condition fails on what is better: more tokens a second."""
+    if condition.metric == "tokens_per_s" and condition.sign == ">":
+        note(f"'{condition.text}' fails where the program gets faster; for the slower write 'tokens_per_s < -3%'")
+
+
+def _timed(arguments: Sequence[str], request: GateRequest) -> list[TimedSide] | None:
+    """Return both sides where they are results of benchmarks; damaged ones are not comparable."""
+    try:
+        return timed_sides(arguments, request.baselines)
+    except IngestError as error:
+        raise NotComparableError(str(error), slug=error.slug) from None
+
+
+def _per_token(conditions: Sequence[Condition], request: GateRequest) -> bool:
+    """Say whether times are divided by tokens.
+
+    Totals of other numbers of tokens may stand beside each other only if none of them is held against the other.
+    """
+    divided = ("per_token_ns", "tokens_per_s")
+    return request.per_token or all(condition.metric in divided for condition in conditions)
+
+
+def _of_results(
+    sides: Sequence[TimedSide], conditions: Sequence[Condition], request: GateRequest, accepted: Mapping[str, float]
+) -> tuple[list[Outcome], str]:
+    noise = NoiseOptions()
+    options = CompareOptions(noise, _per_token(conditions, request))
+    comparison = compared_timings(sides[0], sides[1], options, request.varies)
+    return evaluate_timings(conditions, comparison, noise, accepted), timing_summary(comparison)
+
+
+def _of_kernels(
+    arguments: tuple[str, str], conditions: Sequence[Condition], request: GateRequest, accepted: Mapping[str, float]
+) -> tuple[list[Outcome], str]:
+    ranges = sorted({condition.scope_name for condition in conditions if condition.scope == "range"})
+    base, head = named_apart([_loaded(name, request, ranges) for name in arguments], arguments)
+    noise = NoiseOptions()
+    checks = checked(base, head, request.varies, _per_token(conditions, request))
+    comparison = compare_sides(base, head, CompareOptions(noise, request.per_token))
+    given = replace(_input((base, head), comparison, ranges, noise), per_token=request.per_token)
+    said = f"{summary(comparison)} Same on both sides: {'; '.join(agreed(checks))}."
+    for check in check_rows(checks):
+        if check["message"]:
+            said += f" {check['name'].capitalize()}: {check['message']}."
+    return evaluate(conditions, given, accepted), said
 
 
 def _loaded(name: str, request: GateRequest, ranges: Sequence[str]) -> LoadedSide:
@@ -117,12 +167,6 @@ def _input(
     return GateInput((sides[0].compared(), sides[1].compared()), comparison, found, noise)
 
 
-def _accepted(side: LoadedSide) -> dict[str, float]:
-    if side.baseline is None:
-        return {}
-    return {item.condition: item.change for item in read_baseline(side.baseline).accepted}
-
-
 def _accept(path: Path, outcomes: Sequence[Outcome], reason: str, head: str) -> list[Outcome]:
     failed = [outcome for outcome in outcomes if outcome.status == REGRESSED]
     if not failed:
@@ -133,7 +177,7 @@ def _accept(path: Path, outcomes: Sequence[Outcome], reason: str, head: str) -> 
         path,
         [Acceptance(f"{item.condition.text} [{item.subject}]", item.change, reason, when, head) for item in failed],
     )
-    note(f"{len(failed)} regressions recorded as accepted in {path}: {reason}")
+    note(f"{len(failed)} regression{'' if len(failed) == 1 else 's'} recorded as accepted in {path}: {reason}")
     return failed
 
 
@@ -149,10 +193,17 @@ def _row(outcome: Outcome) -> Row:
         "head_text": _value(outcome, outcome.head),
         "change_text": _change(outcome, outcome.change),
         "interval_text": ""
-        if outcome.low is None or outcome.high is None
+        if outcome.low is None or outcome.high is None or not math.isfinite(outcome.high - outcome.low)
         else f"{_change(outcome, outcome.low)} to {_change(outcome, outcome.high)}",
-        "smallest_text": "" if outcome.smallest is None else _change(outcome, outcome.smallest),
+        "smallest_text": "" if outcome.smallest is None else _smallest(outcome, outcome.smallest),
     }
+
+
+def _smallest(outcome: Outcome, value: float) -> str:
+    """Return the smallest change that would have been seen; beyond tenfold the runs say nothing."""
+    if outcome.condition.kind == RELATIVE and not 1 / MOST_RATIO <= value <= MOST_RATIO:
+        return f"none below {MOST_RATIO}×"
+    return _change(outcome, value)
 
 
 def _value(outcome: Outcome, value: float | None) -> str:

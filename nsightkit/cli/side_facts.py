@@ -49,7 +49,7 @@ def facts_of(name: str, runs: Sequence[LoadedRun]) -> SideFacts:
         values = {facts.get(key) for facts in per_run} - {None}
         if len(values) == 1:
             agreed[key] = str(values.pop())
-        elif key in ("gpu", "dtype", "batch", "scope", "gpu count"):
+        elif key in ("gpu", "dtype", "batch", "prompt", "scope", "gpu count"):
             contradictions.append(key)
         else:
             agreed[key] = "several"
@@ -101,6 +101,7 @@ def _facts(run: LoadedRun) -> dict[str, str]:
         "scope": f"{run.backend}: {'; '.join(sorted(scopes))}" if scopes and run.backend != "nsys-stats" else None,
         "dtype": _dtype(run.sums) or _ARGUMENT_DTYPES.get((_option(arguments, "dtype") or "").lower()),
         "batch": _option(arguments, "batch", "batch-size", "batch_size"),
+        "prompt": _option(arguments, "prompt-len", "prompt_len", "prompt-length"),
         "warm-up": _option(arguments, "warmup", "warmup-iters", "warmup_iters", "warm-up"),
         "clock control": _option(options, "clock-control"),
         "cache control": _option(options, "cache-control"),

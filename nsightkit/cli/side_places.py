@@ -27,14 +27,26 @@ def placed(base: LoadedSide, head: LoadedSide) -> tuple[LoadedSide, LoadedSide]:
     return (_with(base, old), _with(head, new)) if shared else (base, head)
 
 
+def with_own_places(side: LoadedSide) -> LoadedSide:
+    """Return the side with places, for a baseline: what it is later compared with is not known yet."""
+    places = _places(side.runs[0])
+    return _with(side, places) if places else side
+
+
 def _normal_names(side: LoadedSide) -> set[str]:
     return {describe_kernel(name).normal for run in side.runs for name in run.sums.kernels}
 
 
 def _places(run: LoadedRun) -> dict[str, Places]:
+    from nsightkit.analysis.compare.kernel_places import Places, kernel_places
+
     if run.path is None:
-        return {}
-    from nsightkit.analysis.compare.kernel_places import kernel_places
+        # A stored baseline holds them already; counters say in which ranges a kernel ran, and not at which place.
+        return {
+            name: Places(set(kernel.paths), dict(kernel.ordinals))
+            for name, kernel in run.sums.kernels.items()
+            if kernel.paths
+        }
     from nsightkit.analysis.work.operations import by_capture
     from nsightkit.cli.attributed import WANTED
     from nsightkit.ingest.dataset import open_dataset

@@ -10,24 +10,25 @@ import glob
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from nsightkit.analysis.compare.comparability import COUNTED, TIMELINE, SideFacts
+from nsightkit.analysis.compare.comparability import COUNTED, OPERATORS, TIMELINE, SideFacts
 from nsightkit.analysis.compare.comparison import ComparedSide
 from nsightkit.analysis.compare.run_sums import (
     RunSums,
     from_stored,
-    launched_within,
     sum_counted,
     sum_launches,
+    sum_operators,
     sum_reported,
     with_counters,
 )
-from nsightkit.baseline import is_baseline, run_paths
+from nsightkit.baseline import find_baseline, run_paths
 from nsightkit.cli.side_facts import LoadedRun, facts_of
-from nsightkit.errors import IngestError
+from nsightkit.cli.side_names import side_names
+from nsightkit.errors import AnalysisError, IngestError
 from nsightkit.run import is_run
 
 if TYPE_CHECKING:
@@ -45,14 +46,10 @@ _WANTED: dict[str, tuple[str, ...] | None] = {
     "kernel_counters": None,
     "gpus": None,
     "diagnostics": None,
+    "cpu_operators": ("operator_name", "self_ns", "start_ns", "process_id"),
     "kernel_sums": None,
     "kernel_successions": None,
     "counter_means": None,
-}
-_FOR_RANGES: dict[str, tuple[str, ...] | None] = {
-    "kernel_launches": (*_LAUNCH_COLUMNS, "correlation_id"),
-    "cuda_api_calls": ("start_ns", "process_id", "correlation_id"),
-    "nvtx_ranges": ("name", "start_ns", "duration_ns", "process_id"),
 }
 
 
@@ -89,23 +86,21 @@ def load_side(argument: str, baselines: Path, ranges: Sequence[str] = ()) -> Loa
         raise click.UsageError(f"{twice} is named twice: a run that is counted twice would look surer than it is")
     runs = [_load_run(path, ranges) for path in paths]
     kept = _without_copies(runs)
-    stored = _baseline_of(argument, baselines)
-    facts = facts_of(_short_name(argument), kept)
+    stored = find_baseline(argument, baselines)
+    name = side_names([argument])[0]
+    facts = facts_of(name, kept)
     if len(kept) < len(runs):
         text = f"{len(runs) - len(kept)} of {len(runs)} runs hold the same measurements as another and are counted once"
         facts = replace(facts, warnings=(*facts.warnings, text))
-    return LoadedSide(_short_name(argument), tuple(kept), facts, stored)
+    return LoadedSide(name, tuple(kept), facts, stored)
 
 
-def _short_name(argument: str) -> str:
-    return Path(argument).name or argument
-
-
-def _baseline_of(argument: str, baselines: Path) -> Path | None:
-    for path in (Path(argument), baselines / argument):
-        if is_baseline(path):
-            return path
-    return None
+def named_apart(sides: Sequence[LoadedSide], arguments: Sequence[str]) -> list[LoadedSide]:
+    """Return `sides` under names that tell them apart: 'report against report' says nothing to a reader elsewhere."""
+    names = side_names(arguments)
+    return [
+        replace(side, name=name, facts=replace(side.facts, name=name)) for side, name in zip(sides, names, strict=True)
+    ]
 
 
 def expand(argument: str, baselines: Path) -> list[Path]:
@@ -115,7 +110,7 @@ def expand(argument: str, baselines: Path) -> list[Path]:
         IngestError: there is none.
     """
     path = Path(argument)
-    stored = _baseline_of(argument, baselines)
+    stored = find_baseline(argument, baselines)
     if stored is not None:
         return run_paths(stored)
     if path.exists():
@@ -127,13 +122,22 @@ def expand(argument: str, baselines: Path) -> list[Path]:
     parts = [part for part in argument.split(",") if part]
     if len(parts) > 1:
         return [found for part in parts for found in expand(part, baselines)]
-    raise IngestError(f"{argument}: no such file, folder, pattern or baseline in {baselines}/", slug="no-such-file")
+    raise IngestError(
+        f"{argument}: no such file, folder, pattern or baseline in {baselines}/{_meant(argument, baselines)}",
+        slug="no-such-file",
+    )
+
+
+def _meant(argument: str, baselines: Path) -> str:
+    from nsightkit.ingest.sources import near_name
+
+    return near_name(Path(argument)) or near_name(baselines / argument)
 
 
 def _load_run(path: Path, ranges: Sequence[str]) -> LoadedRun:
     from nsightkit.ingest.dataset import open_dataset
 
-    dataset = open_dataset([path], {**_WANTED, **(_FOR_RANGES if ranges else {})})
+    dataset = open_dataset([path], _wanted(ranges))
     if not dataset.info.captures and dataset.failures:
         failure = dataset.failures[0]
         raise IngestError(failure.reason, slug=failure.slug)
@@ -146,8 +150,35 @@ def _load_run(path: Path, ranges: Sequence[str]) -> LoadedRun:
     if dataset.has("kernel_counters"):
         sums = sum_counted(dataset.rows("kernel_counters"))
         return LoadedRun(dataset, sums, _counted_ranges(dataset, ranges), "ncu")
+    if dataset.has("cpu_operators") and dataset.arrow("cpu_operators").num_rows:
+        return _from_operators(dataset, ranges)
     backend = dataset.info.captures[0].backend if dataset.info.captures else ""
     return LoadedRun(dataset, RunSums(COUNTED if backend == "ncu" else TIMELINE, {}), _no_ranges(ranges), backend)
+
+
+def _wanted(ranges: Sequence[str]) -> dict[str, tuple[str, ...] | None]:
+    if not ranges:
+        return _WANTED
+    from nsightkit.cli.scoping import wanted_inside
+
+    found = {**wanted_inside(), **_WANTED}
+    for name, columns in wanted_inside().items():
+        own = _WANTED.get(name)
+        if columns is not None and own is not None:
+            found[name] = tuple(dict.fromkeys((*own, *columns)))
+    return found
+
+
+def _inside(dataset: Dataset, name: str) -> Dataset | None:
+    """Return what belongs to the ranges that `name` means, as ``--in`` says it everywhere; None where none is there."""
+    from nsightkit.cli.scoping import scoped
+
+    try:
+        return scoped(dataset, name)
+    except AnalysisError as error:
+        if error.slug != "no-such-range":
+            raise
+        return None
 
 
 def _no_ranges(ranges: Sequence[str]) -> dict[str, RunSums]:
@@ -168,33 +199,53 @@ def _from_timeline(dataset: Dataset, ranges: Sequence[str], path: Path) -> Loade
         sums = with_counters(sums, dataset.rows("kernel_counters"))
     parts = {}
     for name in ranges:
-        chosen = launched_within(launches, dataset.arrow("cuda_api_calls"), dataset.arrow("nvtx_ranges"), name)
-        parts[name] = sum_launches(launches, chosen)
+        part = _inside(dataset, name)
+        parts[name] = RunSums(TIMELINE, {}) if part is None else sum_launches(_of_backend(part, backend))
     return LoadedRun(dataset, sums, parts, backend, len(launches["device_id"].unique()), path)
+
+
+def _from_operators(dataset: Dataset, ranges: Sequence[str]) -> LoadedRun:
+    """Return what the CPU did where no GPU was traced."""
+    parts = {}
+    for name in ranges:
+        part = _inside(dataset, name)
+        parts[name] = RunSums(OPERATORS, {}) if part is None else sum_operators(part.arrow("cpu_operators"))
+    operators = dataset.arrow("cpu_operators")
+    return LoadedRun(dataset, sum_operators(operators), parts, dataset.info.captures[0].backend)
 
 
 def _one_backend(dataset: Dataset) -> tuple[pa.Table, str]:
     """Return the launches as one tool saw them: a run that was traced by nsys and by torch holds each launch twice."""
-    import pyarrow.compute as pc
-
     launches = dataset.arrow("kernel_launches")
     backends = {capture.capture_id: capture.backend for capture in dataset.info.captures}
     present = set(launches["capture_id"].unique().to_pylist())
     chosen = min((backends.get(name, "") for name in present), key=lambda b: (b != "nsys", b))
-    mine = [name for name in present if backends.get(name, "") == chosen]
-    if len(mine) < len(present):
-        import pyarrow as pa
+    return _of_backend(dataset, chosen), chosen
 
-        launches = launches.filter(pc.is_in(launches["capture_id"].cast(pa.string()), pa.array(mine)))
-    return launches, chosen
+
+def _of_backend(dataset: Dataset, backend: str) -> pa.Table:
+    """Return the launches that one tool saw."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    launches = dataset.arrow("kernel_launches")
+    backends = {capture.capture_id: capture.backend for capture in dataset.info.captures}
+    present = launches["capture_id"].unique().to_pylist()
+    mine = [name for name in present if backends.get(name, "") == backend]
+    if len(mine) == len(present):
+        return launches
+    return launches.filter(pc.is_in(launches["capture_id"].cast(pa.string()), pa.array(mine, pa.string())))
 
 
 def _counted_ranges(dataset: Dataset, ranges: Sequence[str]) -> dict[str, RunSums]:
     rows = dataset.rows("kernel_counters") if ranges else []
-    return {
-        name: sum_counted([row for row in rows if name in str(row.get("nvtx_path") or "").split("/")])
-        for name in ranges
-    }
+    return {name: sum_counted([row for row in rows if _ran_inside(row, name)]) for name in ranges}
+
+
+def _ran_inside(row: dict[str, Any], name: str) -> bool:
+    from nsightkit.analysis.ranges.range_names import means
+
+    return any(means(part.rpartition("@")[2], name) for part in str(row.get("nvtx_path") or "").split("/"))
 
 
 def _without_copies(runs: Sequence[LoadedRun]) -> list[LoadedRun]:

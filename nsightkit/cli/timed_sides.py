@@ -1,7 +1,8 @@
 """Results of benchmarks as sides of a comparison.
 
-In: an argument: a results file (JSON or JSON lines), a folder of them, a sweep without a profiler, a quoted pattern, or
-several of these joined by commas. Out: `TimedSide`, or None where the argument names something else.
+In: an argument: a results file (JSON or JSON lines), a folder of them, a sweep without a profiler, a folder of such
+sweeps, a quoted pattern, several of these joined by commas, or a baseline of results. Out: `TimedSide`, or None where
+the argument names something else.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from nsightkit.analysis.compare.stored_timings import timings_from_stored
 from nsightkit.analysis.compare.timing_comparison import TimedSide
 from nsightkit.analysis.foreign_results import Item, Results, parse_results
+from nsightkit.baseline import find_baseline, read_timings
 from nsightkit.errors import IngestError
 from nsightkit.run import is_run
 
@@ -23,12 +26,16 @@ _MOST_BYTES = 16 << 20
 _SUFFIXES = (".json", ".jsonl")
 
 
-def timed_side(argument: str) -> TimedSide | None:
+def timed_side(argument: str, baselines: Path) -> TimedSide | None:
     """Return the timings that `argument` names; None where it names no results.
 
     Raises:
         IngestError: results are damaged, or hold no timing.
     """
+    stored = find_baseline(argument, baselines)
+    if stored is not None:
+        kept = read_timings(stored)
+        return None if kept is None else TimedSide(stored.name, Results(timings=timings_from_stored(kept)))
     found = [item for path in _paths(argument) for item in _items(path)]
     if not found:
         return None
@@ -55,7 +62,8 @@ def _of_folder(path: Path) -> Iterator[Item]:
         yield from _of_sweep(path)
     elif not is_run(path):
         for file in sorted(path.iterdir()):
-            yield from _items(file) if file.is_file() else ()
+            # Not every folder below: those of runs are read as captures.
+            yield from _items(file) if file.is_file() or (file / "sweep.json").is_file() else ()
 
 
 def _of_sweep(folder: Path) -> Iterator[Item]:

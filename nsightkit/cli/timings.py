@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import click
 
-from nsightkit.analysis.compare.comparability import SAME, UNKNOWN, Check, refusals
+from nsightkit.analysis.compare.comparability import SAME, UNKNOWN, Check, agreed, refusals
 from nsightkit.analysis.compare.comparison import CompareOptions
 from nsightkit.analysis.compare.gate import NotComparableError
 from nsightkit.analysis.compare.timing_comparison import (
@@ -24,6 +25,7 @@ from nsightkit.analysis.compare.timing_comparison import (
 )
 from nsightkit.analysis.foreign_results import Timing
 from nsightkit.cli.output import Field, Row, emit, note
+from nsightkit.cli.side_names import side_names
 from nsightkit.cli.timed_sides import timed_side
 from nsightkit.errors import AnalysisError
 from nsightkit.report import format as fmt
@@ -39,13 +41,13 @@ TIMES_ONLY = (
 )
 
 
-def timed_sides(arguments: Sequence[str]) -> list[TimedSide] | None:
+def timed_sides(arguments: Sequence[str], baselines: Path) -> list[TimedSide] | None:
     """Return the sides where all of them are results of benchmarks, None where none is.
 
     Raises:
         NotComparableError: only some are.
     """
-    sides = {argument: timed_side(argument) for argument in arguments}
+    sides = {argument: timed_side(argument, baselines) for argument in arguments}
     found = [side for side in sides.values() if side is not None]
     if found and len(found) < len(sides):
         other = next(argument for argument, side in sides.items() if side is None)
@@ -54,7 +56,8 @@ def timed_sides(arguments: Sequence[str]) -> list[TimedSide] | None:
             "captures with captures",
             slug="not-comparable",
         )
-    return [side for argument in arguments if (side := sides[argument]) is not None] or None
+    names = dict(zip(arguments, side_names(arguments), strict=True))
+    return [replace(side, name=names[a]) for a in arguments if (side := sides[a]) is not None] or None
 
 
 def compare_results(
@@ -65,7 +68,7 @@ def compare_results(
     Raises:
         NotComparableError: two sides must not be compared.
     """
-    made = [_checked(sides[0], head, options, varies) for head in sides[1:]]
+    made = [compared_timings(sides[0], head, options, varies) for head in sides[1:]]
     if format_ in ("table", "markdown"):
         for comparison in made:
             _show(comparison, format_)
@@ -90,7 +93,14 @@ def refuse_ranges(names: Sequence[str]) -> None:
         )
 
 
-def _checked(base: TimedSide, head: TimedSide, options: CompareOptions, varies: Sequence[str]) -> TimedComparison:
+def compared_timings(
+    base: TimedSide, head: TimedSide, options: CompareOptions, varies: Sequence[str]
+) -> TimedComparison:
+    """Return the comparison of two sides.
+
+    Raises:
+        NotComparableError: something must not differ and does.
+    """
     comparison = compare_timings(base, head, options, varies)
     refused = refusals(comparison.checks)
     if refused:
@@ -216,9 +226,9 @@ def _verdict_words(comparison: TimedComparison) -> str:
 
 def _show(comparison: TimedComparison, format_: str) -> None:
     title = f"{comparison.base_name} (base) against {comparison.head_name} (head)"
-    agreed = [f"{check.name} {check.base}" for check in comparison.checks if check.status == SAME]
+    same = agreed(comparison.checks)
     unknown = [check.name for check in comparison.checks if check.status == UNKNOWN]
-    said = [f"same: {'; '.join(agreed)}"] if agreed else []
+    said = [f"same: {'; '.join(same)}"] if same else []
     said += [f"not known: {', '.join(unknown)}"] if unknown else []
     differing = [_check_row(check) for check in comparison.checks if check.status not in (SAME, UNKNOWN)]
     if differing:

@@ -9,8 +9,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-# Whose times they are: a timeline's, of all launches; or those of launches profiled with counters.
-TIMELINE, COUNTED = "timeline", "counters"
+# Whose times they are: a timeline's, of all launches; those of launches profiled with counters; or, where no GPU was
+# traced, the framework's operators by their own time on the CPU.
+TIMELINE, COUNTED, OPERATORS = "timeline", "counters", "operators"
+SCOPES = {
+    TIMELINE: "all launches, on a timeline",
+    COUNTED: "profiled launches, with counters",
+    OPERATORS: "operators by their own time on the CPU; no kernel was traced",
+}
 SAME, DIFFERS, UNKNOWN, ALLOWED, REFUSED = "same", "differs", "unknown", "allowed", "refused"
 
 # Refused where both sides are known and differ -> the way out. `--varies NAME` allows it.
@@ -19,6 +25,7 @@ MUST_AGREE = {
     "gpu count": "run both on as many GPUs, or add '--varies \"gpu count\"'",
     "dtype": "run both in one number type, or say that it is what you compare with '--varies dtype'",
     "batch": "run both with one batch size, or say that it is what you compare with '--varies batch'",
+    "prompt": "run both with one prompt length, or say that it is what you compare with '--varies prompt'",
     "scope": "capture the same part of both programs, choose one with '--range NAME', or add '--varies scope'",
     "clock control": "profile both with one --clock-control, or add '--varies \"clock control\"'",
     "cache control": "profile both with one --cache-control, or add '--varies \"cache control\"'",
@@ -26,7 +33,7 @@ MUST_AGREE = {
 # Shown where they differ, and never a reason to refuse.
 SHOWN = ("driver", "cuda", "torch", "tool", "host", "workload", "arguments", "warm-up", "sm clock")
 # What `--varies` may name.
-MAY_VARY = (*MUST_AGREE, "tokens", "prompt", "model")
+MAY_VARY = (*MUST_AGREE, "tokens", "model")
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,7 @@ class SideFacts:
     """
 
     name: str
-    basis: str  # TIMELINE or COUNTED
+    basis: str  # TIMELINE, COUNTED or OPERATORS
     launch_count: int
     untimed_count: int
     run_count: int = 1
@@ -90,6 +97,11 @@ def refusals(checks: Sequence[Check]) -> list[str]:
     return [check.message for check in checks if check.status == REFUSED]
 
 
+def agreed(checks: Sequence[Check]) -> list[str]:
+    """Return what is the same on both sides with its value: who reads a page elsewhere does not have the captures."""
+    return [f"{check.name} {check.base}".strip() for check in checks if check.status == SAME]
+
+
 def _quality(base: SideFacts, head: SideFacts) -> list[Check]:
     found = []
     for side in (base, head):
@@ -122,17 +134,30 @@ def _troubles(side: SideFacts) -> list[str]:
 
 
 def _basis(base: SideFacts, head: SideFacts) -> Check:
-    words = {TIMELINE: "all launches, on a timeline", COUNTED: "profiled launches, with counters"}
-    shown = (words[base.basis], words[head.basis])
+    shown = (SCOPES[base.basis], SCOPES[head.basis])
     if base.basis == head.basis or not (base.launch_count and head.launch_count):
         return Check("measurement", *shown, SAME if base.basis == head.basis else UNKNOWN)
     return Check(
         "measurement",
         *shown,
         REFUSED,
-        f"measurement: base has times of {shown[0]}, head of {shown[1]}; ncu fixes clocks and replays launches, so "
-        "compare nsys with nsys and ncu with ncu",
+        f"measurement: base has times of {shown[0]}, head of {shown[1]}; {_basis_way_out(base, head)}",
     )
+
+
+def _basis_way_out(base: SideFacts, head: SideFacts) -> str:
+    if OPERATORS in (base.basis, head.basis):
+        return "run both where the profiler sees the GPU"
+    return "ncu fixes clocks and replays launches, so compare nsys with nsys and ncu with ncu"
+
+
+def worded(text: str, basis: str) -> str:
+    """Return `text`, which speaks of kernels and their launches, in the words of `basis`."""
+    if basis != OPERATORS:
+        return text
+    for old, new in (("launches", "calls"), ("launch", "call"), ("kernel", "operator"), ("Kernel", "Operator")):
+        text = text.replace(old, new)
+    return text
 
 
 def _graphs(base: SideFacts, head: SideFacts) -> Check:

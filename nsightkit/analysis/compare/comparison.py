@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from nsightkit.analysis.compare.comparability import COUNTED, TIMELINE
+from nsightkit.analysis.compare.comparability import COUNTED, OPERATORS, TIMELINE, worded
 from nsightkit.analysis.compare.matching import GONE, NEW, SAME_NAME, KernelFacts, Match, Side, match_kernels
 from nsightkit.analysis.compare.noise import (
     Estimate,
@@ -20,17 +20,16 @@ from nsightkit.analysis.compare.noise import (
     estimate_ratios,
     verdict_of,
 )
+from nsightkit.analysis.compare.other_work import OTHER_GEOMETRY, UNTIMED, flags_of
 from nsightkit.analysis.compare.run_sums import KernelSum, RunSums, add_sums
 from nsightkit.analysis.grouping import SUMMED
-from nsightkit.analysis.kernel_names import describe_kernel
+from nsightkit.analysis.kernel_names import describe_kernel, tell_apart
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 RUN, FAMILY, KERNEL = "run", "family", "kernel"
-OTHER_GEOMETRY = "other launch geometry: not the same work"
-OTHER_COUNT = "another number of launches was profiled: compare the time per launch"
 
 
 @dataclass(frozen=True)
@@ -57,6 +56,7 @@ class SideValues:
     kernel_names: tuple[str, ...]
     run_count: int
     sum_launches: int
+    sum_timed: int  # launches whose duration is known; the others are in no time
     sum_ns: int
     tokens: int | None
     counters: Mapping[str, float] = field(default_factory=dict)
@@ -67,6 +67,11 @@ class SideValues:
     def divisor(self) -> int:
         """What sums are divided by for the comparison: the runs, and their tokens if that was asked for."""
         return self.run_count * (self.tokens if self.per_token and self.tokens else 1)
+
+    @property
+    def is_unmeasured(self) -> bool:
+        """Whether it was launched and no launch has a duration: its time is not known, and not zero."""
+        return self.sum_launches > 0 and not self.sum_timed
 
     @property
     def compared_ns(self) -> float:
@@ -90,8 +95,8 @@ class SideValues:
 
     @property
     def mean_ns(self) -> float | None:
-        """Time per launch."""
-        return self.sum_ns / self.sum_launches if self.sum_launches else None
+        """Time per launch that was timed."""
+        return self.sum_ns / self.sum_timed if self.sum_timed else None
 
     @property
     def per_token_ns(self) -> float | None:
@@ -127,7 +132,7 @@ class Difference:
         """What the other number of launches accounts for; with `time_effect_ns` it makes the whole difference."""
         if self.base.mean_ns is None or self.head.mean_ns is None:
             return None
-        more = self.head.compared_launches - self.base.compared_launches
+        more = self.head.sum_timed / self.head.divisor - self.base.sum_timed / self.base.divisor
         return more * (self.base.mean_ns + self.head.mean_ns) / 2
 
     @property
@@ -172,16 +177,21 @@ def compare_runs(base: ComparedSide, head: ComparedSide, options: CompareOptions
     Below `noise.MIN_RUNS` runs a side the differences are described and not judged.
     """
     options = options or CompareOptions()
+    basis = base.runs[0].basis
     matches = match_kernels(_matching_side(base), _matching_side(head))
-    kernels = [_kernel_item(match) for match in matches]
+    names = [name for match in matches for name in (*match.base, *match.head)]
+    # Kernels of both sides together: two lines of one table must not look alike.
+    friendly = dict(zip(names, tell_apart(names), strict=True))
+    kernels = [_kernel_item(match, friendly) for match in matches]
     whole = _judge(_whole_items(base, head), base, head, options)[0]
-    families = _judge(_family_items(base, head), base, head, options)
+    # Families are those of kernels.
+    families = [] if basis == OPERATORS else _judge(_family_items(base, head), base, head, options)
     found = _judge(kernels, base, head, options)
-    notes = _notes(found, base.runs[0].basis)
+    notes = _notes(found, basis)
     return Comparison(
         base.name,
         head.name,
-        base.runs[0].basis,
+        basis,
         whole,
         tuple(sorted(families, key=_by_size)),
         tuple(sorted(found, key=_by_size)),
@@ -205,13 +215,15 @@ def merged_kernels(side: ComparedSide) -> dict[str, KernelSum]:
 
 def _matching_side(side: ComparedSide) -> Side:
     facts = []
+    operators = side.runs[0].basis == OPERATORS
     for name, kernel in merged_kernels(side).items():
         described = describe_kernel(name)
         facts.append(
             KernelFacts(
                 name,
                 described.normal,
-                described.family,
+                # An operator keeps its name: another name is another operator, which a family of its own says.
+                name if operators else described.family,
                 # Per run, so that sides with different numbers of runs can be matched.
                 round(kernel.launch_count / len(side.runs)),
                 round(kernel.total_ns / len(side.runs)),
@@ -228,7 +240,11 @@ def _matching_side(side: ComparedSide) -> Side:
 
 
 def _whole_items(base: ComparedSide, head: ComparedSide) -> list[_Item]:
-    return [_Item(RUN, "all kernels", "", tuple(merged_kernels(base)), tuple(merged_kernels(head)))]
+    return [
+        _Item(
+            RUN, worded("all kernels", base.runs[0].basis), "", tuple(merged_kernels(base)), tuple(merged_kernels(head))
+        )
+    ]
 
 
 def _family_items(base: ComparedSide, head: ComparedSide) -> list[_Item]:
@@ -239,13 +255,16 @@ def _family_items(base: ComparedSide, head: ComparedSide) -> list[_Item]:
     return [_Item(FAMILY, family, family, tuple(old), tuple(new)) for family, (old, new) in members.items()]
 
 
-def _kernel_item(match: Match) -> _Item:
-    described = [describe_kernel(name) for name in (match.base or match.head)]
-    after = [describe_kernel(name) for name in match.head]
-    name = described[0].friendly if len(described) == 1 else " + ".join(dict.fromkeys(d.friendly for d in described))
+def _kernel_item(match: Match, friendly: Mapping[str, str]) -> _Item:
+    first = describe_kernel((match.base or match.head)[0])
+    if match.how == SAME_NAME and len({*match.base, *match.head}) > 1:
+        # One kernel as two tools print it: what differs in print tells nothing apart.
+        name = first.friendly
+    else:
+        name = " + ".join(dict.fromkeys(friendly[one] for one in match.base or match.head))
     if match.base and match.head and match.how != SAME_NAME:
-        name += " → " + " + ".join(dict.fromkeys(d.friendly for d in after))
-    return _Item(KERNEL, name, described[0].family, match.base, match.head, match)
+        name += " → " + " + ".join(dict.fromkeys(friendly[one] for one in match.head))
+    return _Item(KERNEL, name, first.family, match.base, match.head, match)
 
 
 def _judge(items: Sequence[_Item], base: ComparedSide, head: ComparedSide, options: CompareOptions) -> list[Difference]:
@@ -289,7 +308,7 @@ def _difference(
     base, head = (
         _values(names, side, options.per_token) for names, side in zip((item.base, item.head), sides, strict=True)
     )
-    flags = _flags(item, base, head, basis)
+    flags = flags_of(base, head, basis, item.level == KERNEL)
     verdict = None if flags else verdict_of(estimate, q_value, options.noise)
     how = item.match.how if item.match else SAME_NAME if item.base and item.head else GONE if item.base else NEW
     grounds = item.match.grounds if item.match else ()
@@ -321,6 +340,7 @@ def _values(names: Sequence[str], side: ComparedSide, per_token: bool) -> SideVa
         tuple(names),
         len(side.runs),
         sum(kernel.launch_count for kernel in found),
+        sum(kernel.launch_count - kernel.untimed_count for kernel in found),
         sum(kernel.total_ns for kernel in found),
         side.tokens,
         _counters(names, side),
@@ -348,24 +368,23 @@ def _mean_counters(kernels: Sequence[KernelSum]) -> dict[str, float]:
     return {metric: sum(counters[metric] for counters in counted) / len(counted) for metric in common}
 
 
-def _flags(item: _Item, base: SideValues, head: SideValues, basis: str) -> tuple[str, ...]:
-    """Say why two sums of profiled launches are not the same work: which launches are profiled is a choice."""
-    if basis != COUNTED or not item.base or not item.head:
-        return ()
-    if item.level == KERNEL and base.geometries and head.geometries and not set(base.geometries) & set(head.geometries):
-        return (OTHER_GEOMETRY,)
-    return () if base.launch_count == head.launch_count else (OTHER_COUNT,)
-
-
 def _notes(kernels: Sequence[Difference], basis: str) -> tuple[str, ...]:
     notes = []
     if basis == COUNTED:
         notes.append("totals are of the profiled launches only, under the profiler's clocks; they are no run time")
+    if basis == OPERATORS:
+        notes.append("no kernel was traced: these are the framework's operators, by their own time on the CPU")
     other = sum(OTHER_GEOMETRY in row.flags for row in kernels)
     if other:
         notes.append(
             f"{other} of {len(kernels)} kernels were profiled with other grids or blocks on each side: other work, "
             "described and not judged; profile the same launches (--launch-skip, --kernel-id)"
+        )
+    untimed = sum(UNTIMED in row.flags for row in kernels)
+    if untimed:
+        notes.append(
+            f"{untimed} of {len(kernels)} kernels have launches without a duration: their totals, and that of all, are "
+            "too small by an unknown time and are not judged; capture again"
         )
     runs = min(kernels[0].base.run_count, kernels[0].head.run_count) if kernels else 0
     if kernels and all(row.estimate.low is None for row in kernels):

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nsightkit.analysis.compare.comparability import COUNTED
-from nsightkit.analysis.compare.comparison import KERNEL, OTHER_GEOMETRY, Comparison, Difference
+from nsightkit.analysis.compare.comparability import COUNTED, OPERATORS, worded
+from nsightkit.analysis.compare.comparison import KERNEL, Comparison, Difference
 from nsightkit.analysis.compare.matching import GONE, NEW
+from nsightkit.analysis.compare.other_work import OTHER_GEOMETRY
 
 # Two figures closer than this count as the same; counters repeat within it. Source: docs/method.md.
 CLOSE = 0.03
@@ -68,19 +69,39 @@ def work_of(row: Difference) -> Work:
 def diagnose(row: Difference) -> str:
     """Return what the difference of one item is made of."""
     if row.how in (NEW, GONE):
-        return f"{'only in head' if row.how == NEW else 'only in base'}"
+        alone = row.head if row.how == NEW else row.base
+        words = "only in head" if row.how == NEW else "only in base"
+        return f"{words}, without a duration" if alone.is_unmeasured else words
     if OTHER_GEOMETRY in row.flags:
         return OTHER_GEOMETRY
     if not row.base.sum_ns or not row.head.sum_ns or not row.base.sum_launches:
-        return "no time on one side"
+        return (
+            f"no duration in {'base' if row.base.is_unmeasured else 'head'}"
+            if _is_unmeasured(row)
+            else "no time on one side"
+        )
     launches = row.head.compared_launches / row.base.compared_launches
     time = (row.head.mean_ns or 0.0) / (row.base.mean_ns or 1.0)
-    parts = [_launch_words(launches, row.basis), _time_words(time, row)]
-    return "; ".join(part for part in parts if part) or "no change"
+    parts = [_launch_words(launches, row.basis), _time_words(time, row), _untimed_words(row)]
+    return worded("; ".join(part for part in parts if part), row.basis) or "no change"
+
+
+def _is_unmeasured(row: Difference) -> bool:
+    return row.base.is_unmeasured or row.head.is_unmeasured
+
+
+def _untimed_words(row: Difference) -> str:
+    """Return how many launches are in no total, which makes a side look shorter than it is."""
+    lacking = [
+        f"{values.sum_launches - values.sum_timed} of {values.sum_launches} launches in {side}"
+        for side, values in (("base", row.base), ("head", row.head))
+        if values.sum_timed < values.sum_launches
+    ]
+    return f"{' and '.join(lacking)} without a duration, in no total" if lacking else ""
 
 
 def _launch_words(launches: float, basis: str) -> str:
-    if _close(launches):
+    if is_close(launches):
         return ""
     if basis == COUNTED:
         return f"{launches:.3g}× as many launches profiled"
@@ -88,30 +109,40 @@ def _launch_words(launches: float, basis: str) -> str:
 
 
 def _time_words(time: float, row: Difference) -> str:
-    if _close(time):
-        return ""
+    if is_close(time):
+        return _clock_words(row) if row.level == KERNEL else ""
     change = f"{'more' if time > 1 else 'less'} time per launch ({time:.3g}×)"
-    if row.level != KERNEL:
+    if row.level != KERNEL or row.basis == OPERATORS:
         return change
     reason = _reason(work_of(row), row)
     return f"{change}: {reason}" if reason else f"{change}; no counters on both sides to say why"
+
+
+def _clock_words(row: Difference) -> str:
+    """Return what the counters say where the time is the same at another clock."""
+    work = work_of(row)
+    if work.clock is None or is_close(work.clock):
+        return ""
+    old, new = counters_of(row)["sm_clock_hz"]
+    cycles = "" if work.cycles is None or is_close(work.cycles) else f", {work.cycles:.3g}× cycles"
+    return f"same time at another clock ({old / 1e9:.3g} → {new / 1e9:.3g} GHz){cycles}"
 
 
 def _reason(work: Work, row: Difference) -> str:
     """Return what the counters say, from the surest cause to the least."""
     if work == Work():
         return ""
-    if work.flop is not None and not _close(work.flop):
+    if work.flop is not None and not is_close(work.flop):
         return f"other work, {work.flop:.3g}× FLOP" + _bytes_words(work.dram_bytes)
     same_flop = "same FLOP" if work.flop is not None else "FLOP not counted on both sides"
-    if work.dram_bytes is not None and not _close(work.dram_bytes):
+    if work.dram_bytes is not None and not is_close(work.dram_bytes):
         return f"{same_flop}, {work.dram_bytes:.3g}× DRAM bytes"
     same = same_flop + (", same DRAM bytes" if work.dram_bytes is not None else "")
     if _is_clock(work):
         counted = counters_of(row)["sm_clock_hz"]
         slower = "lower" if counted[1] < counted[0] else "higher"
         return f"same kernel, {slower} clock ({counted[0] / 1e9:.3g} → {counted[1] / 1e9:.3g} GHz)"
-    if work.cycles is not None and not _close(work.cycles):
+    if work.cycles is not None and not is_close(work.cycles):
         return f"{same}, {work.cycles:.3g}× cycles" + _cause_words(row)
     return same + _cause_words(row)
 
@@ -120,14 +151,14 @@ def _is_clock(work: Work) -> bool:
     """Say whether the clock alone explains the time: the cycles are the same."""
     return (
         work.clock is not None
-        and not _close(work.clock)
-        and (work.cycles is None or _close(work.cycles))
-        and (work.cycles is not None or (work.duration is not None and _close(work.duration * work.clock)))
+        and not is_close(work.clock)
+        and (work.cycles is None or is_close(work.cycles))
+        and (work.cycles is not None or (work.duration is not None and is_close(work.duration * work.clock)))
     )
 
 
 def _bytes_words(ratio: float | None) -> str:
-    return "" if ratio is None else ", same DRAM bytes" if _close(ratio) else f", {ratio:.3g}× DRAM bytes"
+    return "" if ratio is None else ", same DRAM bytes" if is_close(ratio) else f", {ratio:.3g}× DRAM bytes"
 
 
 def _cause_words(row: Difference) -> str:
@@ -136,12 +167,13 @@ def _cause_words(row: Difference) -> str:
         f"{_WORDS[metric]} {old:.3g} → {new:.3g}"
         for metric in _CAUSES
         for old, new in [counters.get(metric, (0.0, 0.0))]
-        if old and not _close(new / old)
+        if old and not is_close(new / old)
     ]
     return f"; {', '.join(found)}" if found else ""
 
 
-def _close(ratio: float) -> bool:
+def is_close(ratio: float) -> bool:
+    """Say whether two figures are called the same."""
     return abs(ratio - 1) <= CLOSE
 
 

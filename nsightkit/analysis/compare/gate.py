@@ -1,20 +1,23 @@
-"""Conditions that a change must meet, as in ``total_ns > +3%``: parsed, and held against two sides.
+"""Conditions held against two sides: passed, regressed, inconclusive, or accepted before.
 
-In: the text of conditions, and the process runs of base and head. Out: `Outcome` values: passed, regressed,
-inconclusive, or accepted. A condition that cannot be understood raises ConditionError, which is wrong usage.
-
-    [SCOPE.]METRIC > VALUE      SCOPE: RANGE, range:RANGE, family:FAMILY, kernel:REGEX (together), kernels:REGEX (each)
-    VALUE: +3% or -3% (change), +5ms (change in the unit of the metric), 20ms (bound on head)
+In: conditions, and the process runs of base and head. Out: `Outcome` values. `timing_gate` holds the same conditions
+against results of benchmarks.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from nsightkit.analysis.compare.comparison import ComparedSide, Comparison, sample_of
+from nsightkit.analysis.compare.comparison import (
+    ComparedSide,
+    Comparison,
+    Difference,
+    sample_of,
+)
+from nsightkit.analysis.compare.conditions import BOUND, DIFFERENCE, OF_KERNELS, RELATIVE, TIMES, Condition, wrong
 from nsightkit.analysis.compare.noise import (
     Change,
     NoiseOptions,
@@ -26,43 +29,18 @@ from nsightkit.analysis.compare.noise import (
     t_quantile,
     t_upper,
 )
+from nsightkit.analysis.compare.other_work import OTHER_COUNT, UNTIMED
 from nsightkit.analysis.grouping import COUNTERS
 from nsightkit.analysis.kernel_names import FAMILIES, describe_kernel
 from nsightkit.errors import AnalysisError
 
 PASSED, REGRESSED, INCONCLUSIVE, ACCEPTED = "passed", "regressed", "inconclusive", "accepted"
-TIMES = ("total_ns", "per_token_ns", "mean_ns")
-METRICS = (*TIMES, "launch_count", *COUNTERS)
-RELATIVE, DIFFERENCE, BOUND = "relative", "difference", "bound"
-_TIME_UNITS = {"ns": 1.0, "us": 1e3, "µs": 1e3, "ms": 1e6, "s": 1e9}
-_BYTE_UNITS = {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9}
-_CONDITION = re.compile(r"^(?:(?P<scope>.+)\.)?(?P<metric>[a-z0-9_]+)\s*(?P<sign>[<>])\s*(?P<value>[^<>=]+)$", re.S)
-_VALUE = re.compile(r"^(?P<plus>[+-]?)(?P<number>\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+)\s*(?P<unit>%|[a-zA-Zµ]*)$")
-
-
-class ConditionError(AnalysisError):
-    """A condition cannot be understood or names what neither side has: wrong usage."""
-
-    exit_code = 2
 
 
 class NotComparableError(AnalysisError):
     """The two sides must not be compared."""
 
     exit_code = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """One ``--fail-on``: fails where METRIC of SCOPE lies beyond `value` on the side that `sign` names."""
-
-    text: str
-    scope: str  # run, range, family, kernel or kernels
-    scope_name: str
-    metric: str
-    sign: str  # > or <
-    kind: str  # RELATIVE, DIFFERENCE or BOUND
-    value: float  # a ratio for RELATIVE (1.03), else base units
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,63 +70,13 @@ class GateInput:
     per_token: bool = False  # divide total_ns and launch_count by the tokens of each run
 
 
-def parse_condition(text: str) -> Condition:
-    """Return the condition that `text` states.
+@dataclass(frozen=True)
+class Subject:
+    """What one condition is held against: a value per process run of each side."""
 
-    Raises:
-        ConditionError: it has no such form, an unknown metric, or a value that is no finite number.
-    """
-    found = _CONDITION.match(text.strip())
-    if not found:
-        raise _wrong(text, "is no condition; write it as 'total_ns > +3%' or 'decode.per_token_ns > +2%'")
-    metric = found["metric"]
-    if metric not in METRICS:
-        raise _wrong(
-            text, f"has the unknown metric {metric}; known are {', '.join((*TIMES, 'launch_count'))} and counters"
-        )
-    scope, name = _scope(text, found["scope"])
-    kind, value = _value(text, metric, found["value"].strip())
-    return Condition(text.strip(), scope, name, metric, found["sign"], kind, value)
-
-
-def _wrong(text: str, why: str) -> ConditionError:
-    return ConditionError(f"condition '{text}' {why}", slug="bad-condition")
-
-
-def _scope(text: str, scope: str | None) -> tuple[str, str]:
-    if scope is None or scope == "run":
-        return "run", ""
-    kind, colon, name = scope.partition(":")
-    if not colon:
-        return "range", scope
-    if kind not in ("range", "family", "kernel", "kernels") or not name:
-        raise _wrong(text, f"has the unknown scope {kind}; known are range:, family:, kernel: and kernels:")
-    if kind.startswith("kernel"):
-        try:
-            re.compile(name)
-        except re.error as error:
-            raise _wrong(text, f"has no valid regular expression ({error})") from None
-    return kind, name
-
-
-def _value(text: str, metric: str, value: str) -> tuple[str, float]:
-    found = _VALUE.match(value)
-    if not found or not math.isfinite(float(found["number"])):
-        raise _wrong(text, f"has the value '{value}', which is no finite number")
-    number = float(found["plus"] + found["number"])
-    if found["unit"] == "%" and not metric.endswith("_pct"):
-        if not found["plus"]:
-            raise _wrong(text, f"is not clear: write +{value} for a change by {value}")
-        if number <= -100:
-            raise _wrong(text, "asks for a change by -100 % or more, which no measurement can show")
-        return RELATIVE, 1 + number / 100
-    units = {**(_TIME_UNITS if metric.endswith("_ns") else {}), **(_BYTE_UNITS if metric.endswith("_bytes") else {})}
-    if found["unit"] == "%" and found["plus"]:
-        return RELATIVE, 1 + number / 100
-    if found["unit"] and found["unit"] != "%" and found["unit"] not in units:
-        raise _wrong(text, f"has the unknown unit {found['unit']} for {metric}")
-    scaled = number * units.get(found["unit"], 1.0)
-    return (DIFFERENCE if found["plus"] else BOUND), scaled
+    words: str
+    base: Sample | None
+    head: Sample
 
 
 def evaluate(conditions: Sequence[Condition], given: GateInput, accepted: Mapping[str, float]) -> list[Outcome]:
@@ -163,39 +91,62 @@ def evaluate(conditions: Sequence[Condition], given: GateInput, accepted: Mappin
         ConditionError: a condition names a range, family or kernel that neither side has.
         NotComparableError: only one side has what a condition asks for.
     """
-    return [outcome for condition in conditions for outcome in _outcomes(condition, given, accepted)]
+    _refuse_metrics_of_results(conditions)
+    return hold(conditions, lambda condition: _subjects(condition, given), given.noise, accepted)
 
 
-def _outcomes(condition: Condition, given: GateInput, accepted: Mapping[str, float]) -> Iterator[Outcome]:
-    subjects = list(_subjects(condition, given))
-    judged = [_judge(condition, subject, given.noise, len(subjects)) for subject in subjects]
+def hold(
+    conditions: Sequence[Condition],
+    subjects_of: Callable[[Condition], Iterable[Subject]],
+    noise: NoiseOptions,
+    accepted: Mapping[str, float],
+) -> list[Outcome]:
+    """Hold every condition against its subjects; those of one condition are judged together."""
+    return [
+        _with_acceptance(outcome, accepted.get(f"{condition.text} [{outcome.subject}]"))
+        for condition in conditions
+        for outcome in _outcomes(condition, list(subjects_of(condition)), noise)
+    ]
+
+
+def _refuse_metrics_of_results(conditions: Sequence[Condition]) -> None:
+    for condition in conditions:
+        if condition.metric not in OF_KERNELS or condition.scope == "setting":
+            raise wrong(condition.text, "asks for what only results of a benchmark have, and these are captures")
+
+
+def _outcomes(condition: Condition, subjects: Sequence[Subject], noise: NoiseOptions) -> Iterator[Outcome]:
+    if not subjects:
+        # An empty list would pass: nothing regressed in it.
+        raise NotComparableError(
+            f"condition '{condition.text}': all that it names is on one side only, so there is no change to hold; "
+            "state a bound without sign, or hold the whole run",
+            slug="not-comparable",
+        )
+    judged = [_judge(condition, subject, noise, len(subjects)) for subject in subjects]
     q_values = benjamini_hochberg([p for _, p in judged])
     for (outcome, _), q_value in zip(judged, q_values, strict=True):
-        settled = outcome
-        if outcome.status == REGRESSED and q_value is not None and q_value > given.noise.alpha:
-            settled = replace(outcome, status=INCONCLUSIVE, reason="one of many kernels: it may be chance")
-        yield _with_acceptance(settled, accepted.get(f"{condition.text} [{outcome.subject}]"))
+        if outcome.status == REGRESSED and q_value is not None and q_value > noise.alpha:
+            yield replace(outcome, status=INCONCLUSIVE, reason="one of many: it may be chance")
+        else:
+            yield outcome
 
 
 def _with_acceptance(outcome: Outcome, limit: float | None) -> Outcome:
-    if limit is None or outcome.status not in (REGRESSED, INCONCLUSIVE):
+    if limit is None or outcome.low is None or outcome.high is None:
         return outcome
-    within = outcome.change <= limit if outcome.condition.sign == ">" else outcome.change >= limit
+    if outcome.status not in (REGRESSED, INCONCLUSIVE):
+        return outcome
+    # The accepted figure was measured too: the same program measured again lies above it half of the time.
+    within = outcome.low <= limit if outcome.condition.sign == ">" else outcome.high >= limit
     return replace(outcome, status=ACCEPTED, reason="accepted before") if within else outcome
 
 
-@dataclass(frozen=True)
-class _Subject:
-    words: str
-    base: Sample | None
-    head: Sample
-
-
-def _subjects(condition: Condition, given: GateInput) -> Iterator[_Subject]:
+def _subjects(condition: Condition, given: GateInput) -> Iterator[Subject]:
     if condition.scope == "range":
         sides = given.ranges.get(condition.scope_name)
         if sides is None:
-            raise _wrong(condition.text, f"names the range {condition.scope_name}, which neither side has")
+            raise wrong(condition.text, f"names the range {condition.scope_name}, which neither side has")
         names = (_all_names(sides[0]), _all_names(sides[1]))
         yield _subject(condition, f"range {condition.scope_name}", sides, names, given.per_token)
     elif condition.scope == "family":
@@ -203,21 +154,42 @@ def _subjects(condition: Condition, given: GateInput) -> Iterator[_Subject]:
     elif condition.scope.startswith("kernel"):
         yield from _kernels(condition, given)
     else:
+        _refuse_other_work(condition, [given.comparison.whole])
         names = (_all_names(given.sides[0]), _all_names(given.sides[1]))
         yield _subject(condition, "run", given.sides, names, given.per_token)
 
 
-def _family(condition: Condition, given: GateInput) -> _Subject:
+def _refuse_other_work(condition: Condition, rows: Iterable[Difference]) -> None:
+    """Refuse to hold sums of profiled launches that are not the same work on both sides.
+
+    Raises:
+        NotComparableError: a row is flagged; the time of a launch may be held where only their number differs.
+    """
+    if condition.kind == BOUND:
+        return
+    for row in rows:
+        # What has no duration is judged by what the condition names: see _refuse_untimed.
+        flags = tuple(flag for flag in row.flags if flag != UNTIMED)
+        if flags and not (flags == (OTHER_COUNT,) and condition.metric not in ("total_ns", "launch_count")):
+            raise NotComparableError(
+                f"condition '{condition.text}': {row.name} is {flags[0]}; profile the same launches on both sides",
+                slug="not-comparable",
+            )
+
+
+def _family(condition: Condition, given: GateInput) -> Subject:
     names = tuple(
         tuple(n for n in _all_names(side) if describe_kernel(n).family.lower() == condition.scope_name.lower())
         for side in given.sides
     )
+    named = [row for row in given.comparison.families if row.name.lower() == condition.scope_name.lower()]
+    _refuse_other_work(condition, named)
     if not any(names):
-        raise _wrong(condition.text, f"names a family that neither side has; families are {', '.join(FAMILIES)}")
+        raise wrong(condition.text, f"names a family that neither side has; families are {', '.join(FAMILIES)}")
     return _subject(condition, f"family {condition.scope_name}", given.sides, (names[0], names[1]), given.per_token)
 
 
-def _kernels(condition: Condition, given: GateInput) -> Iterator[_Subject]:
+def _kernels(condition: Condition, given: GateInput) -> Iterator[Subject]:
     pattern = re.compile(condition.scope_name)
     rows = [
         row
@@ -225,7 +197,8 @@ def _kernels(condition: Condition, given: GateInput) -> Iterator[_Subject]:
         if any(pattern.search(text) for n in (*row.base.kernel_names, *row.head.kernel_names) for text in _texts(n))
     ]
     if not rows:
-        raise _wrong(condition.text, "matches no kernel of either side; 'nsightkit top' lists them")
+        raise wrong(condition.text, "matches no kernel of either side; 'nsightkit top' lists them")
+    _refuse_other_work(condition, rows)
     if condition.scope == "kernels":
         for row in rows:
             # New and gone kernels have no change to hold against; the comparison lists them.
@@ -253,7 +226,8 @@ def _subject(
     sides: tuple[ComparedSide, ComparedSide],
     names: tuple[Sequence[str], Sequence[str]],
     per_token: bool,
-) -> _Subject:
+) -> Subject:
+    _refuse_untimed(condition, words, sides, names)
     samples = [_sample(condition, chosen, side, per_token) for side, chosen in zip(sides, names, strict=True)]
     base, head = samples
     if head is None or (base is None and condition.kind != BOUND):
@@ -263,7 +237,31 @@ def _subject(
             f"{_way_out(condition)}",
             slug="not-comparable",
         )
-    return _Subject(words, base, head)
+    return Subject(words, base, head)
+
+
+def _refuse_untimed(
+    condition: Condition,
+    words: str,
+    sides: tuple[ComparedSide, ComparedSide],
+    names: tuple[Sequence[str], Sequence[str]],
+) -> None:
+    """Refuse to hold a total that lacks launches: it would pass for being cut off.
+
+    Raises:
+        NotComparableError: launches of a side have no duration.
+    """
+    if condition.metric not in TIMES or (condition.metric == "mean_ns" and max(map(len, names)) == 1):
+        return
+    for side, chosen in zip(sides, names, strict=True):
+        found = [run.kernels[name] for run in side.runs for name in chosen if name in run.kernels]
+        untimed, launches = (sum(getattr(kernel, key) for kernel in found) for key in ("untimed_count", "launch_count"))
+        if untimed:
+            raise NotComparableError(
+                f"condition '{condition.text}': {untimed} of {launches} launches of {side.name} for {words} have no "
+                "duration, so its time is not known; capture it again, or hold mean_ns of one kernel",
+                slug="not-comparable",
+            )
 
 
 def _way_out(condition: Condition) -> str:
@@ -291,7 +289,8 @@ def _sample(condition: Condition, names: Sequence[str], side: ComparedSide, per_
     if condition.metric == "launch_count":
         return Sample(counts / (side.tokens if per_token and side.tokens else 1), np.zeros_like(counts))
     if condition.metric == "mean_ns":
-        return Sample(times.values / counts, times.launch_variance / counts**2) if counts.all() else None
+        timed = counts - np.array([[float(sum(kernel.untimed_count for kernel in kernels))] for kernels in found])
+        return Sample(times.values / timed, times.launch_variance / timed**2) if timed.all() else None
     values = [[kernel.counters.get(condition.metric) for kernel in kernels] for kernels in found]
     if any(not row or None in row for row in values):
         return None
@@ -304,7 +303,7 @@ def _sample(condition: Condition, names: Sequence[str], side: ComparedSide, per_
     return Sample(column, np.zeros_like(column))
 
 
-def _judge(condition: Condition, subject: _Subject, noise: NoiseOptions, size: int) -> tuple[Outcome, float | None]:
+def _judge(condition: Condition, subject: Subject, noise: NoiseOptions, size: int) -> tuple[Outcome, float | None]:
     """Return the outcome, and the p-value of "the condition is not broken"."""
     change = _change(condition, subject, noise)
     base = None if subject.base is None else float(subject.base.values.mean())
@@ -322,11 +321,12 @@ def _judge(condition: Condition, subject: _Subject, noise: NoiseOptions, size: i
     smallest = bar + direction * smallest_step(change.spread, noise, size)
     figures = [change.value, change.value - half, change.value + half, smallest]
     value, low, high, seen = (math.exp(figure) if relative else figure for figure in figures)
-    outcome = Outcome(condition, subject.words, status, base, head, value, low, high, seen)
+    reason = "" if math.isfinite(half) else "some runs lack it altogether, so its spread is not known"
+    outcome = Outcome(condition, subject.words, status, base, head, value, low, high, seen, reason)
     return outcome, _p_value(direction * (change.value - bar), change) if size > 1 else None
 
 
-def _change(condition: Condition, subject: _Subject, noise: NoiseOptions) -> Change:
+def _change(condition: Condition, subject: Subject, noise: NoiseOptions) -> Change:
     if condition.kind != RELATIVE or subject.base is None:
         return estimate_changes(subject.base if condition.kind == DIFFERENCE else None, subject.head, noise)[0]
     change = estimate_log_ratios(subject.base, subject.head, noise)[0]

@@ -32,10 +32,15 @@ MARGIN = 0.03  # two candidates closer than this are ambiguous: neither is taken
 LINKED = 0.9  # share of the launches of a kernel that the same kernel must follow, in a chain of a split
 # How much of the order must agree, from the surest reading to the weakest: (what, share).
 PASSES = (("split", 0.9), ("rename", 0.9), ("split", 0.6), ("rename", 0.6), ("rename", 0.25), ("rename", 0.0))
-LEAST_TIME = 0.1  # a kernel that takes ten times as long, or a tenth, is not taken for a renamed one
+LEAST_TIME = 0.1  # a kernel that takes ten times as long, or a tenth, is not taken for a renamed or split one
 OPEN_CREDIT = 0.7  # two neighbors that are both not matched yet may be the same
 LONGEST_CHAIN = 4
 _WORD = re.compile(r"[a-z]+|\d+")
+# A template whose arguments are numbers only: with other numbers it is the same code, tuned anew. Types and functors
+# are other work.
+_TUNED = re.compile(r"(?P<function>[^<(]+)<[\s\d,-]+>")
+_NUMBERED = re.compile(r"(?P<stem>triton_[a-z]+_.*)_\d+")  # torch.compile (Inductor)
+RETUNED = 0.7  # confidence of the only such pair
 _UNKNOWN_FAMILIES = ("", "unclassified", "other", "unknown")
 
 Distribution = Mapping[str, float]
@@ -104,6 +109,8 @@ class _Matcher:
                 self._accept(match)
             if not accepted:
                 break
+        for match in (*self._left_by_name(), *self._retuned()):  # generated names, and templates: never one kernel
+            self._accept(match)
         gone = [Match((name,), (), GONE, 1.0) for name in self._open(0)]
         return [*self.found, *gone, *(Match((), (name,), NEW, 1.0) for name in self._open(1))]
 
@@ -128,13 +135,59 @@ class _Matcher:
         for side in (0, 1):
             for kernel in self.facts[side].values():
                 groups.setdefault(kernel.normal, ([], []))[side].append(kernel.name)
-        for base, head in groups.values():
-            if base and head:
+        for normal, (base, head) in groups.items():
+            if base and head and not self._is_renumbered(normal):
                 self._accept(Match(tuple(base), tuple(head), SAME_NAME, 1.0, self._moved(base, head)))
+
+    def _is_renumbered(self, normal: str) -> bool:
+        """Say whether a generated kernel of one side runs as that of another number on the other.
+
+        Inductor counts its kernels: one more at the front, and each name stands for the work of its neighbor.
+        """
+        stem = _stem(normal)
+        if not stem:
+            return False
+        kin = [[k for k in facts.values() if _stem(k.normal) == stem and k.geometries] for facts in self.facts]
+        own = [{g for k in side if k.normal == normal for g in k.geometries} for side in kin]
+        others = [{g for k in side if k.normal != normal for g in k.geometries} for side in kin]
+        return bool(own[0] and own[1] and not own[0] & own[1] and (own[0] & others[1] or own[1] & others[0]))
+
+    def _left_by_name(self) -> list[Match]:
+        """Return the renumbered kernels for which nothing better was found."""
+        normals = [{self.facts[side][name].normal: name for name in self._open(side)} for side in (0, 1)]
+        grounds = ("same name, other launch geometry",)
+        return [
+            Match((old,), (normals[1][normal],), SAME_NAME, RETUNED, grounds)
+            for normal, old in normals[0].items()
+            if normal in normals[1] and self._may_be_one(old, normals[1][normal])
+        ]
 
     def _moved(self, base: Sequence[str], head: Sequence[str]) -> tuple[str, ...]:
         old, new = (_paths(self.facts[side][name] for name in names) for side, names in ((0, base), (1, head)))
         return ("runs in other NVTX ranges",) if old and new and not old & new else ()
+
+    def _retuned(self) -> list[Match]:
+        """Return the open kernels that are the only ones of one template, which differ in numbers alone."""
+        found: dict[str, tuple[list[str], list[str]]] = {}
+        for side in (0, 1):
+            for name in self._open(side):
+                function = _tuned(self.facts[side][name].normal)
+                if function:
+                    found.setdefault(function, ([], []))[side].append(name)
+        return [
+            Match((base[0],), (head[0],), RENAMED, RETUNED, ("one template, other numbers",))
+            for base, head in found.values()
+            if len(base) == len(head) == 1 and self._may_be_one(base[0], head[0])
+        ]
+
+    def _may_be_one(self, old: str, new: str) -> bool:
+        """Say whether nothing that is known of both excludes that they are one kernel."""
+        a, b = self.facts[0][old], self.facts[1][new]
+        if _known(a.family) and _known(b.family) and a.family != b.family:
+            return False
+        if a.paths and b.paths and not a.paths & b.paths:
+            return False
+        return not (a.total_ns and b.total_ns) or _closeness(a.total_ns, b.total_ns) >= LEAST_TIME
 
     def _neighbors(self, side: int) -> _Neighbors:
         """Return what stands before and after each open kernel: anchors, and open kernels by their own name."""
@@ -165,19 +218,18 @@ class _Matcher:
             for key in ((0, old), (1, new)):
                 best.setdefault(key, []).append(score)
         return [
-            Match((old,), (new,), RENAMED, score, grounds)
+            Match((old,), (new,), self._how(old, new), score, grounds)
             for score, old, new, grounds in scored
             if _is_clear(score, best[0, old]) and _is_clear(score, best[1, new])
         ]
 
+    def _how(self, old: str, new: str) -> str:
+        return SAME_NAME if self.facts[0][old].normal == self.facts[1][new].normal else RENAMED
+
     def _confidence(self, old: str, new: str, order: float | None) -> tuple[float, tuple[str, ...]] | None:
+        if not self._may_be_one(old, new):
+            return None
         a, b = self.facts[0][old], self.facts[1][new]
-        if _known(a.family) and _known(b.family) and a.family != b.family:
-            return None
-        if a.paths and b.paths and not a.paths & b.paths:
-            return None
-        if a.total_ns and b.total_ns and _closeness(a.total_ns, b.total_ns) < LEAST_TIME:
-            return None
         values: dict[str, float | None] = {
             "order": order,
             "family": 1.0 if _known(a.family) and a.family == b.family else None,
@@ -227,6 +279,8 @@ class _Matcher:
                 continue
             grounds = tuple(f"{key} {value:.2f}" for key, value in values.items())
             confidence = sum(CHAIN_WEIGHTS[key] * value for key, value in values.items())
+            if confidence < ACCEPT:
+                continue
             if whole_side == 0:
                 yield Match((whole,), chain, SPLIT, confidence, grounds)
             else:
@@ -243,6 +297,8 @@ class _Matcher:
         together = _closeness(facts.total_ns, sum(piece.total_ns for piece in pieces))
         if max(_closeness(facts.total_ns, piece.total_ns) for piece in pieces) > together:
             # One piece alone takes the time of the whole: it is the whole, and the rest is new or gone.
+            return None
+        if facts.total_ns and any(piece.total_ns for piece in pieces) and together < LEAST_TIME:
             return None
         ours, theirs = neighbors[whole_side], neighbors[1 - whole_side]
         before = _agreement(ours.before.get(whole, {}), theirs.before.get(chain[0], {}))
@@ -318,6 +374,16 @@ def _paths(kernels: Iterable[KernelFacts]) -> frozenset[str]:
 
 def _words(name: str) -> frozenset[str]:
     return frozenset(_WORD.findall(name[:2000].lower()))
+
+
+def _tuned(normal: str) -> str:
+    found = _TUNED.match(normal[:2000])
+    return found["function"].strip() if found else ""
+
+
+def _stem(normal: str) -> str:
+    found = _NUMBERED.fullmatch(normal[:2000])
+    return found["stem"] if found else ""
 
 
 def _function(normal: str) -> str:

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nsightkit.analysis.arrays import Codes, Ints, Mask, ints, known, words
-from nsightkit.analysis.compare.comparability import COUNTED, TIMELINE
+from nsightkit.analysis.arrays import Codes, Ints, ints, known, words
+from nsightkit.analysis.compare.comparability import COUNTED, OPERATORS, TIMELINE
 from nsightkit.analysis.grouping import COUNTERS, number
 from nsightkit.analysis.kernel_names import describe_kernel
-from nsightkit.analysis.ranges.launch_join import join_launches
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -67,26 +66,24 @@ class RunSums:
         return sum(kernel.untimed_count for kernel in self.kernels.values())
 
 
-def sum_launches(launches: pa.Table, chosen: Mask | None = None) -> RunSums:
+def sum_launches(launches: pa.Table) -> RunSums:
     """Return the sums over rows of kernel_launches.
 
     Args:
         launches: rows of one process run (several captures are several ranks of it).
-        chosen: which rows count; None for all.
     """
     codes, dictionary = words(launches, "kernel_name")
     names = dictionary.to_pylist()
     durations = ints(launches, "duration_ns", _MISSING)
     order, streams = _launch_order(launches)
-    picked = np.ones(codes.size, np.bool_) if chosen is None else chosen
-    geometry = _Geometry.of(launches, codes, picked)
-    moments = _moments(codes[picked], durations[picked], len(names))
+    geometry = _Geometry.of(launches, codes)
+    moments = _moments(codes, durations, len(names))
     kernels = {
         name: replace(_kernel_sum(name, at, moments), geometries=geometry.of_kernel(at))
         for at, name in enumerate(names)
         if moments[0][at]
     }
-    return RunSums(TIMELINE, kernels, _successions(codes, names, order[picked[order]], streams))
+    return RunSums(TIMELINE, kernels, _successions(codes, names, order, streams))
 
 
 def _moments(codes: Codes, durations: Ints, size: int) -> tuple[Ints, Ints, Ints, Any]:
@@ -144,7 +141,7 @@ class _Geometry:
     texts: Mapping[int, Mapping[str, int]]
 
     @classmethod
-    def of(cls, launches: pa.Table, codes: Codes, picked: Mask) -> _Geometry:
+    def of(cls, launches: pa.Table, codes: Codes) -> _Geometry:
         if not known(launches, "grid_x").any():
             return cls({})
         import pyarrow as pa
@@ -156,12 +153,11 @@ class _Geometry:
             if (column != column[0]).any():
                 key = (key ^ column.astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
                 key ^= key >> np.uint64(29)
-        rows = np.flatnonzero(picked)
         # Hashing is several times faster than numpy's sort.
-        groups = pa.array(key[rows]).dictionary_encode().indices.to_numpy()
+        groups = pa.array(key).dictionary_encode().indices.to_numpy()
         counts = np.bincount(groups)
         first = np.zeros(counts.size, np.int64)
-        first[groups[::-1]] = rows[::-1]
+        first[groups[::-1]] = np.arange(key.size)[::-1]
         texts: dict[int, dict[str, int]] = {}
         for row, count in zip(first.tolist(), counts.tolist(), strict=True):
             numbers = [str(int(column[row])) for column in sizes]
@@ -183,6 +179,20 @@ def sum_reported(sums: pa.Table) -> RunSums:
         part = KernelSum(row["name"], count, 0, int(row["total_ns"] or 0), deviation**2 * max(count - 1, 0))
         kernels[part.kernel_name] = add_sums([kernels[row["name"]], part]) if row["name"] in kernels else part
     return RunSums(TIMELINE, kernels)
+
+
+def sum_operators(operators: pa.Table) -> RunSums:
+    """Return the sums over rows of cpu_operators: calls, and time without that of the operators they called.
+
+    Operators call one another, so which follows which says nothing.
+
+    Args:
+        operators: rows of one process run.
+    """
+    codes, dictionary = words(operators, "operator_name")
+    names = dictionary.to_pylist()
+    moments = _moments(codes, ints(operators, "self_ns", _MISSING), len(names))
+    return RunSums(OPERATORS, {name: _kernel_sum(name, at, moments) for at, name in enumerate(names) if moments[0][at]})
 
 
 def sum_counted(rows: Sequence[Mapping[str, Any]]) -> RunSums:
@@ -269,52 +279,15 @@ def add_sums(parts: Sequence[KernelSum]) -> KernelSum:
     )
 
 
-def launched_within(launches: pa.Table, api_calls: pa.Table, ranges: pa.Table, range_name: str) -> Mask:
-    """Return which rows of kernel_launches were launched while a range of that name was open in their process.
-
-    A kernel belongs to the range in which its launch call began; one whose call is not in the capture belongs to none.
-    """
-    picked = _named(ranges, range_name)
-    begins, lengths = ints(ranges, "start_ns", 0)[picked], ints(ranges, "duration_ns")[picked]
-    timed = lengths >= 0
-    processes = ints(ranges, "process_id")[picked][timed]
-    calls = join_launches(
-        ints(launches, "process_id"),
-        ints(launches, "correlation_id"),
-        ints(api_calls, "process_id"),
-        ints(api_calls, "correlation_id"),
-    )
-    moments = np.where(calls >= 0, ints(api_calls, "start_ns", 0)[calls] if api_calls.num_rows else 0, _MISSING)
-    owner = ints(launches, "process_id")
-    inside = np.zeros(launches.num_rows, np.bool_)
-    for process in np.unique(processes):
-        mine = processes == process
-        inside |= (owner == process) & _in_any(moments, begins[timed][mine], lengths[timed][mine])
-    return inside
-
-
-def _named(ranges: pa.Table, range_name: str) -> Mask:
-    codes, names = words(ranges, "name")
-    wanted = [at for at, name in enumerate(names.to_pylist()) if name == range_name]
-    return np.isin(codes, wanted)
-
-
-def _in_any(moments: Ints, begins: Ints, lengths: Ints) -> Mask:
-    """Return which moments lie in the union of the intervals."""
-    order = np.argsort(begins, kind="stable")
-    begins, ends = begins[order], np.maximum.accumulate((begins + lengths)[order])
-    last = np.searchsorted(begins, moments, side="right") - 1
-    return (last >= 0) & (moments <= ends[np.maximum(last, 0)])
-
-
 def stored_tables(sums: RunSums, ranges: Mapping[str, RunSums]) -> dict[str, dict[str, list[Any]]]:
     """Return the columns of kernel_sums, kernel_successions and counter_means that stand for a run and its ranges."""
-    rows: list[tuple[str | None, KernelSum, str | None, int]] = [
-        (nvtx_range, kernel, geometry, launches)
-        for nvtx_range, part in ((None, sums), *ranges.items())
-        for kernel in part.kernels.values()
-        for geometry, launches in (kernel.geometries.items() or ((None, kernel.launch_count),))
-    ]
+    rows: list[tuple[str | None, KernelSum, str | None, int]] = []
+    places: list[KernelSum | None] = []  # on the first row of a kernel only: they may be long
+    for nvtx_range, part in ((None, sums), *ranges.items()):
+        for kernel in part.kernels.values():
+            shapes: list[tuple[str | None, int]] = [*kernel.geometries.items()] or [(None, kernel.launch_count)]
+            rows += [(nvtx_range, kernel, geometry, launches) for geometry, launches in shapes]
+            places += [kernel, *([None] * (len(shapes) - 1))]
     pairs = list(sums.successions.items())
     counters = [(k.kernel_name, metric, value) for k in sums.kernels.values() for metric, value in k.counters.items()]
     return {
@@ -327,7 +300,8 @@ def stored_tables(sums: RunSums, ranges: Mapping[str, RunSums]) -> dict[str, dic
             "untimed_count": [kernel.untimed_count for _, kernel, _, _ in rows],
             "total_ns": [kernel.total_ns for _, kernel, _, _ in rows],
             "squared_deviation_ns2": [kernel.squared_deviation_ns2 for _, kernel, _, _ in rows],
-            "nvtx_paths": [json.dumps(sorted(kernel.paths)) for _, kernel, _, _ in rows],
+            "nvtx_paths": [json.dumps(sorted(kernel.paths)) if kernel else None for kernel in places],
+            "nvtx_places": [json.dumps(dict(sorted(kernel.ordinals.items()))) if kernel else None for kernel in places],
         },
         "kernel_successions": {
             "kernel_name": [pair[0] for pair, _ in pairs],
@@ -361,8 +335,9 @@ def from_stored(sums: pa.Table, successions: pa.Table, counters: pa.Table, nvtx_
             row["total_ns"],
             row["squared_deviation_ns2"],
             geometries,
-            frozenset(json.loads(row["nvtx_paths"] or "[]")),
+            old.paths if old else frozenset(json.loads(row["nvtx_paths"] or "[]")),
             measured.get(name, {}),
+            old.ordinals if old else json.loads(row.get("nvtx_places") or "{}"),
         )
     followed = {(r["kernel_name"], r["next_kernel_name"]): r["succession_count"] for r in successions.to_pylist()}
     return RunSums(rows[0]["basis"] if rows else TIMELINE, kernels, followed if nvtx_range is None else {})

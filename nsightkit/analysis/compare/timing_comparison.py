@@ -35,7 +35,7 @@ SETTING = {
     "model": "time one model on both sides, or say that it is what you compare with '--varies model'",
     "scope": "time the same phase of both programs, or add '--varies scope'",
     "batch": MUST_AGREE["batch"],
-    "prompt": "run both with one prompt length, or say that it is what you compare with '--varies prompt'",
+    "prompt": MUST_AGREE["prompt"],
     "tokens": "compare per token with --per-token, or run both for as many",
 }
 _MOST_VALUES = 4
@@ -240,7 +240,9 @@ def _coverage(groups: Sequence[Groups], common: Sequence[tuple[str | None, ...]]
 def _judge(rows: Sequence[TimedDifference], options: CompareOptions) -> list[TimedDifference]:
     size = max(1, sum(bool(row.base and row.head) for row in rows))
     estimates = [
-        estimate_ratios(_sample(row.base, row.per_token), _sample(row.head, row.per_token), options.noise, size)[0]
+        estimate_ratios(
+            sample_of_timings(row.base, row.per_token), sample_of_timings(row.head, row.per_token), options.noise, size
+        )[0]
         if row.base and row.head
         else Estimate(None)
         for row in rows
@@ -252,15 +254,16 @@ def _judge(rows: Sequence[TimedDifference], options: CompareOptions) -> list[Tim
     ]
 
 
-def _sample(timings: Sequence[Timing], per_token: bool) -> Sample:
+def sample_of_timings(timings: Sequence[Timing], per_token: bool) -> Sample:
     """Return a value per process run, and the variance that its repetitions give it."""
     import numpy as np
 
     values = [[_value_ns(timing, per_token)] for timing in timings]
-    return Sample(np.array(values), np.array([[_variance_ns2(timing, per_token)] for timing in timings]))
+    return Sample(np.array(values), np.array([[variance_ns2(timing, per_token)] for timing in timings]))
 
 
-def _variance_ns2(timing: Timing, per_token: bool) -> float:
+def variance_ns2(timing: Timing, per_token: bool) -> float:
+    """Return the variance of the mean over a run's repetitions, in ns²; 0 where they are not recorded."""
     if len(timing.samples_ms) < 2:
         return 0.0
     unit = _NS_PER_MS / (timing.new_tokens if per_token else 1)

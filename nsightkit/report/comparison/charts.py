@@ -66,7 +66,7 @@ def waterfall(base_ns: float, steps: Sequence[Step], names: tuple[str, str], tit
     described = f"{fmt.duration(base_ns)} to {fmt.duration(levels[-1])}: " + "; ".join(
         f"{step.name} {signed(step.difference_ns)}" for step in steps[:6]
     )
-    return Canvas(680, _y(len(steps) + 2) + 4, title, described).svg(drawn)
+    return Canvas(680, _y(len(steps) + 2) + 4, title, described, "plot").svg(drawn)
 
 
 def _y(place: int) -> int:
@@ -164,11 +164,21 @@ def moved(moves: Sequence[Move], title: str) -> str:
     drawn.append(label(660, frame.y.at(peak) - 6, roofs, 'class="e"'))
     for move in reversed(moves):
         drawn += _move(frame, move)
-    for move in moves[:3]:
-        x, y = frame.x.at(move.head.flop_per_byte), frame.y.at(move.head.flop_per_s)
-        drawn.append(label(min(x, 480), y - 11, shortened(move.name, 30)))
+    drawn += _move_labels(frame, moves)
     described = "; ".join(f"{move.name}: {_words(move)}" for move in moves[:5])
     return Canvas(680, 440, title, described, "plot").svg(drawn)
+
+
+def _move_labels(frame: Frame, moves: Sequence[Move]) -> list[str]:
+    """Name the points that changed the most, leaving out names that would lie on another."""
+    drawn: list[str] = []
+    taken: list[tuple[float, float]] = []
+    for move in moves[:6]:
+        x, y = min(frame.x.at(move.head.flop_per_byte), 480), frame.y.at(move.head.flop_per_s) - 11
+        if all(abs(x - other[0]) > 190 or abs(y - other[1]) > 13 for other in taken):
+            taken.append((x, y))
+            drawn.append(label(x, y, shortened(move.name, 30)))
+    return drawn
 
 
 def _move(frame: Frame, move: Move) -> list[str]:

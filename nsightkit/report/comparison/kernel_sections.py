@@ -6,8 +6,9 @@ In: a `Compared`. Out: sections.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from nsightkit.analysis.compare.comparability import TIMELINE
+from nsightkit.analysis.compare.comparability import OPERATORS, SCOPES, worded
 from nsightkit.analysis.compare.comparison import Comparison, Difference
 from nsightkit.analysis.compare.diagnosis import diagnose
 from nsightkit.analysis.compare.matching import GONE, NEW
@@ -30,7 +31,7 @@ def sections_of(page: Compared, suffix: str) -> list[Section]:
     return [
         _overview(page, suffix),
         Section(f"sources{suffix}", "Where the difference comes from", _sources(page, suffix)),
-        Section(f"kernels{suffix}", "Kernels", _kernels(page, suffix)),
+        Section(f"kernels{suffix}", worded("Kernels", page.comparison.basis), _kernels(page, suffix)),
         _one_sided(page, suffix),
         _moved(page, suffix),
     ]
@@ -47,14 +48,17 @@ def _overview(page: Compared, suffix: str) -> Section:
 def _facts(comparison: Comparison) -> Facts:
     whole, kernels = comparison.whole, comparison.kernels
     base, head = whole.base, whole.head
-    scope = "all launches" if comparison.basis == TIMELINE else "profiled launches, the profiler's clocks"
+    scope = SCOPES[comparison.basis]
     counted = {how: sum(row.how == how for row in kernels) for how in (NEW, GONE)}
     matched = len(kernels) - sum(counted.values())
     return Facts((
         Fact("base", fmt.duration(base.compared_ns), blocks.exact(base.compared_ns, "ns"), scope),
         Fact("head", fmt.duration(head.compared_ns), blocks.exact(head.compared_ns, "ns"), scope),
         Fact("difference", signed(whole.difference_ns), blocks.exact(whole.difference_ns, "ns"), _ratio_words(whole)),
-        Fact("kernels matched", fmt.count(matched), str(matched), f"{counted[NEW]} new, {counted[GONE]} gone"),
+        Fact(
+            worded("kernels matched", comparison.basis), fmt.count(matched), str(matched),
+            f"{counted[NEW]} new, {counted[GONE]} gone",
+        ),
     ))  # fmt: skip
 
 
@@ -71,8 +75,19 @@ def _sources(page: Compared, suffix: str) -> tuple[Block, ...]:
     found: list[Block] = [Group((_waterfall(comparison, suffix), *_scatter(comparison, suffix)), layout="even")]
     rows = (*page.phases, *comparison.families)
     caption = "Families add up to the whole; phases may overlap and need not."
-    found.append(_table(f"families{suffix}", "Phases and families" if page.phases else "Families", rows, caption))
+    if rows:
+        found.append(_table(f"families{suffix}", "Phases and families" if page.phases else "Families", rows, caption))
+    found += _dominant(page, suffix)
     return tuple(found)
+
+
+def _dominant(page: Compared, suffix: str) -> list[Block]:
+    caption, facts = page.dominant
+    if not facts:
+        return []
+    columns = (Column("fact", "fact"), Column("base", "base"), Column("head", "head"))
+    rows = tuple(tuple(blocks.text(fact[column.key]) for column in columns) for fact in facts)
+    return [DataTable(f"dominant{suffix}", "The costliest kernel of each side", columns, rows, f"{caption}.")]
 
 
 def _waterfall(comparison: Comparison, suffix: str) -> Figure:
@@ -80,13 +95,16 @@ def _waterfall(comparison: Comparison, suffix: str) -> Figure:
     steps = [Step(_named(row), row.difference_ns) for row in ranked[:_STEPS]]
     rest = sum(row.difference_ns for row in ranked[_STEPS:])
     if len(ranked) > _STEPS:
-        steps.append(Step(f"{len(ranked) - _STEPS} other kernels", rest))
+        steps.append(Step(worded(f"{len(ranked) - _STEPS} other kernels", comparison.basis), rest))
     base = comparison.whole.base.compared_ns
     title = "From base to head"
     svg = charts.waterfall(base, steps, (comparison.base_name, comparison.head_name), title)
     cut = " The axis does not begin at 0." if charts.is_cut(base, steps) else ""
     caption = f"The bars add up to the whole difference. Orange adds time, blue takes it away.{cut}"
-    columns = (Column("name", "kernel"), Column("difference_ns", "difference", "ns", "number"))
+    columns = (
+        Column("name", worded("kernel", comparison.basis)),
+        Column("difference_ns", "difference", "ns", "number"),
+    )
     rows = tuple((blocks.text(step.name), _difference(step.difference_ns)) for step in steps)
     twin = DataTable(f"waterfall{suffix}-numbers", title, columns, rows)
     return Figure(f"waterfall{suffix}", title, svg, caption, f"{title}: {len(steps)} steps", twin)
@@ -105,15 +123,16 @@ def _scatter(comparison: Comparison, suffix: str) -> tuple[Figure, ...]:
         Spot(fmt.printable(row.name), row.base.compared_ns, row.head.compared_ns, _mark(row))
         for row in both[:_MOST_SPOTS]
     ]
-    hidden = blocks.hidden_rows(len(both), len(spots), "kernels of both sides")
-    title = "Each kernel, base against head"
+    hidden = blocks.hidden_rows(len(both), len(spots), worded("kernels of both sides", comparison.basis))
+    title = worded("Each kernel, base against head", comparison.basis)
     judged = any(row.verdict for row in both)
     colors = (
         "Orange is slower, blue faster, gray neither" if judged else "Orange takes more time, blue less, gray as much"
     )
-    caption = f"On the line nothing changed. {colors}. Kernels of one side alone are in the table of those. {hidden}"
+    alone = worded("Kernels of one side alone are in the table of those", comparison.basis)
+    caption = f"On the line nothing changed. {colors}. {alone}. {hidden}"
     svg = charts.scatter(spots, title)
-    return (Figure(f"scatter{suffix}", title, svg, caption.strip(), f"{title}: {len(spots)} kernels"),)
+    return (Figure(f"scatter{suffix}", title, svg, caption.strip(), f"{title}: {len(spots)} points"),)
 
 
 def _mark(row: Difference) -> str:
@@ -125,8 +144,9 @@ def _mark(row: Difference) -> str:
 def _kernels(page: Compared, suffix: str) -> tuple[Block, ...]:
     rows = [row for row in page.comparison.kernels if row.how not in (NEW, GONE)]
     caption = "By size of the difference. Full names are under the pointer."
-    hidden = blocks.hidden_rows(len(rows), min(_ROWS, len(rows)), "kernels of both sides")
-    return (_table(f"differences{suffix}", "Kernels of both sides", rows[:_ROWS], caption, hidden),)
+    title = worded("Kernels of both sides", page.comparison.basis)
+    hidden = blocks.hidden_rows(len(rows), min(_ROWS, len(rows)), title[:1].lower() + title[1:])
+    return (_table(f"differences{suffix}", title, rows[:_ROWS], caption, hidden),)
 
 
 _COLUMNS = (
@@ -139,7 +159,10 @@ _COLUMNS = (
 
 def _table(id_: str, title: str, rows: Sequence[Difference], caption: str, hidden: str = "") -> DataTable:
     judged = any(row.verdict for row in rows)
-    kept = [column for column in _COLUMNS if column.key != "verdict" or judged]
+    basis = rows[0].basis if rows else ""
+    kept = [
+        replace(column, header=worded(column.header, basis)) for column in _COLUMNS if column.key != "verdict" or judged
+    ]
     cells = tuple(tuple(_cells(row)[column.key] for column in kept) for row in rows)
     return DataTable(id_, title, tuple(kept), cells, caption, hidden)
 
@@ -152,9 +175,11 @@ def _cells(row: Difference) -> dict[str, Cell]:
         "how": Cell(confidence, "; ".join(row.grounds)),
         "base_launches": blocks.number(row.base.launch_count, "count"),
         "head_launches": blocks.number(row.head.launch_count, "count"),
-        "base_ns": blocks.number(row.base.compared_ns, "ns"),
-        "head_ns": blocks.number(row.head.compared_ns, "ns"),
-        "difference_ns": _difference(row.difference_ns),
+        "base_ns": blocks.number(None if row.base.is_unmeasured else row.base.compared_ns, "ns"),
+        "head_ns": blocks.number(None if row.head.is_unmeasured else row.head.compared_ns, "ns"),
+        "difference_ns": Cell(fmt.MISSING, "a side has no duration")
+        if row.base.is_unmeasured or row.head.is_unmeasured
+        else _difference(row.difference_ns),
         "ratio": _ratio(row),
         "verdict": blocks.text(row.verdict),
         "diagnosis": blocks.text(diagnose(row)),
@@ -163,7 +188,8 @@ def _cells(row: Difference) -> dict[str, Cell]:
 
 def _ratio(row: Difference) -> Cell:
     ratio = row.estimate.ratio
-    return Cell(fmt.MISSING, "only one side has it") if ratio is None else Cell(f"{ratio:.3f}×", _ratio_words(row))
+    why = "a side has no duration" if row.base.is_unmeasured or row.head.is_unmeasured else "only one side has it"
+    return Cell(fmt.MISSING, why) if ratio is None else Cell(f"{ratio:.3f}×", _ratio_words(row))
 
 
 def _difference(ns: float) -> Cell:
@@ -174,13 +200,20 @@ def _one_sided(page: Compared, suffix: str) -> Section:
     rows = [row for row in page.comparison.kernels if row.how in (NEW, GONE)]
     title = "New and gone"
     if not rows:
-        return Section(f"one-sided{suffix}", title, (Text("Every kernel of one side was found on the other."),))
-    caption = "Kernels that only one side launches; they count whole."
+        return Section(
+            f"one-sided{suffix}",
+            title,
+            (Text(worded("Every kernel of one side was found on the other.", page.comparison.basis)),),
+        )
+    caption = worded("Kernels that only one side launches; they count whole.", page.comparison.basis)
     return Section(f"one-sided{suffix}", title, (_table(f"new-and-gone{suffix}", title, rows, caption),))
 
 
 def _moved(page: Compared, suffix: str) -> Section:
     moves = [move for move in page.moves if usable(move.base) and usable(move.head)]
+    if not moves and page.comparison.basis == OPERATORS:
+        missing = "Operators on the CPU have no counters: profile both where the profiler sees the GPU."
+        return Section(f"moved{suffix}", "Moved points", missing=missing)
     if not moves:
         missing = (
             "No kernel has FLOP, DRAM bytes and time counted on both sides: profile both with ncu "

@@ -5,10 +5,10 @@ In: comparisons with their checks and sentences. Out: blocks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from nsightkit.analysis.compare.comparability import SAME, UNKNOWN, Check
+from nsightkit.analysis.compare.comparability import SAME, UNKNOWN, Check, agreed
 from nsightkit.analysis.compare.comparison import Comparison, Difference
 from nsightkit.analysis.compare.moved_points import Move
 from nsightkit.analysis.compare.timing_comparison import TimedComparison
@@ -26,6 +26,7 @@ class Compared:
     summary: str
     phases: tuple[Difference, ...] = ()
     moves: tuple[Move, ...] = ()
+    dominant: tuple[str, Sequence[Mapping[str, str]]] = ("", ())  # caption, and fact, base, head of each line
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def comparability(checks: Sequence[Check], suffix: str) -> list[Block]:
         tuple(blocks.text(text) for text in (check.name, check.base, check.head, check.status, check.message))
         for check in shown
     )
-    same = ", ".join(check.name for check in checks if check.status == SAME) or "nothing"
+    same = "; ".join(agreed(checks)) or "nothing"
     unknown = ", ".join(check.name for check in checks if check.status == UNKNOWN)
     words = f"Same on both sides: {same}." + (f" Not known on a side: {unknown}." if unknown else "")
     found: list[Block] = [Text(words)]
