@@ -30,6 +30,7 @@ _SIZES = (
     "expert_width",
     "dense_layers",
     "latent_width",
+    "query_width",
     "rope_width",
     "nope_width",
     "value_width",
@@ -71,10 +72,10 @@ def _size_options(function: Callable[..., None]) -> Callable[..., None]:
     show_default=True,
     help="int8: one byte a value and an fp32 scale a row of a head.",
 )
-@click.option("--batch-size", type=click.IntRange(min=1), default=1, show_default=True)
-@click.option("--prompt-len", type=click.IntRange(min=1), default=128, show_default=True)
-@click.option("--max-new-tokens", type=click.IntRange(min=0), default=16, show_default=True)
-@click.option("--kv-cache/--no-kv-cache", default=True, show_default=True)
+@click.option("--batch-size", type=click.IntRange(min=1), default=1, show_default=True, help="Sequences at once.")
+@click.option("--prompt-len", type=click.IntRange(min=1), default=128, show_default=True, help="Tokens of a prompt.")
+@click.option("--max-new-tokens", type=click.IntRange(min=0), default=16, show_default=True, help="Tokens to decode.")
+@click.option("--kv-cache/--no-kv-cache", default=True, show_default=True, help="Keep keys and values, or not.")
 @click.option(
     "--memory-gb", type=click.FloatRange(min=0), help="Memory of the GPU in GB (10^9 bytes), for the capacity."
 )
@@ -162,15 +163,18 @@ def _row(phase: str, quantity: str, value: float | None, unit: str, formula: str
 def _counts(shape: ModelShape, work: paper.Work) -> list[Row]:
     end = work.prompt + work.new_tokens
     rows = [_row("all", "weights", shape.stored_weights * work.value_bytes, "byte", "parameters × bytes per value")]
+    if shape.experts:
+        rows.append(_row("all", "active parameters", shape.active_weights, "count", "active_weights"))
     if work.cached:
         rows += [
             _row("all", "KV cache a token", paper.kv_position_bytes(shape, work), "byte", "kv_bytes"),
             _row("all", f"KV cache at {end} positions", paper.kv_bytes(shape, work, end), "byte", "kv_bytes"),
         ]
+    attention = "latent_attention_flop" if shape.latent_width else "attention_flop"
     for phase, cost in _phases(shape, work):
         rows += [
             _row(phase, "FLOP, linear maps", cost.linear_flop, "flop", "linear_flop"),
-            _row(phase, "FLOP, attention", cost.attention_flop, "flop", "attention_flop"),
+            _row(phase, "FLOP, attention", cost.attention_flop, "flop", attention),
             _row(phase, "FLOP, head", cost.head_flop, "flop", "head_flop"),
             _row(phase, "FLOP", cost.flop, "flop", "their sum"),
             _row(phase, "bytes", cost.moved_bytes, "byte", "bytes"),

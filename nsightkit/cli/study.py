@@ -3,25 +3,35 @@
 In: the name of a study and a size. Out: the runs of its parts, which a second call takes up again, and the report.
 """
 
+from __future__ import annotations
+
 import shlex
+import shutil
 import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from nsightkit.analysis.foreign_results import Results, parse_results
-from nsightkit.analysis.studies.operators import phase_profiles
 from nsightkit.capture import find_workload
 from nsightkit.cli.inputs import REPORTS
 from nsightkit.cli.output import note
 from nsightkit.cli.progress import progress_bar
 from nsightkit.cli.sweeping import Cell, Sweep, SweepPlan, results_of, run_sweep
-from nsightkit.errors import AnalysisError
+from nsightkit.errors import AnalysisError, NsightkitError
 from nsightkit.report import format as fmt
 from nsightkit.report.studies import STUDIES
 from nsightkit.report.studies.parts import StudyInput
 from nsightkit.resources import resource_dir
+
+if TYPE_CHECKING:
+    from nsightkit.report.studies.traces import Trace
+
+
+_TOOLS = ("auto", "none", "torch", "nsys", "ncu", "nsys+ncu")
 
 
 @click.command("study")
@@ -34,38 +44,78 @@ from nsightkit.resources import resource_dir
     help="small: minutes on any CPU. document: the sizes of the original, for a GPU.",
 )
 @click.option(
+    "--tool",
+    type=click.Choice(_TOOLS),
+    default="auto",
+    show_default=True,
+    help="Profiler of the parts that are profiled. auto: nsys+ncu where both and a GPU are there, else torch. none "
+    "leaves these parts out.",
+)
+@click.option(
     "--from",
     "sources",
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help="Run nothing: report on these results files (JSON) or folders of them; may be repeated.",
+    help="Run nothing: report on these results files (JSON), captures, runs, or folders of them; may be repeated.",
 )
+@click.option(
+    "--gpu", metavar="KEY", help="Data sheet of this GPU (as rtx-5090) where a capture does not name its own."
+)
+@click.option("--retry-failed", is_flag=True, help="Run cells again that failed in an earlier call.")
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of the study. Default: ./reports/study-<name>-<size>.",
 )
-def command(name: str, size: str, sources: tuple[Path, ...], output: Path | None) -> None:
+def command(
+    name: str, size: str, tool: str, sources: tuple[Path, ...], gpu: str | None, retry_failed: bool, output: Path | None
+) -> None:
     """Run the study NAME: its workloads over their settings, then the report with every table and figure.
 
-    Cut off, it goes on where it stopped when the same command is given again.
+    Parts that are profiled run under --tool, and their captures are joined into the report. Cut off, a study goes on
+    where it stopped when the same command is given again.
 
     \b
     nsightkit study kv-decode                       at a small size, on this machine
+    nsightkit study kv-decode --size document --tool nsys+ncu
     nsightkit study kv-variants --from results/     the same report from results that are there already
+    nsightkit study kernel-profile --from decode.csv --from counters/ --gpu rtx-5090
     """
     declared = declared_study(name)
     folder = output or REPORTS / f"study-{name}-{'foreign' if sources else size}"
-    study = _foreign(name, declared, sources) if sources else _measured(name, declared, size, folder)
+    if sources:
+        study = _foreign(name, declared, sources, gpu)
+    else:
+        study = _measured(name, declared, _Wish(size, chosen_tool(tool), folder, gpu, retry_failed))
     from nsightkit.report.studies.writing import write_study
 
-    written = write_study(folder / "report", study)
+    written = write_study(folder / "report", study, declared.get("asset", ()))
     for text in study.failed:
         note(f"failed: {text}")
     click.echo(f"report: {written[0]}")
     click.echo(f"assets: {len(written)}, listed in {folder / 'report' / 'manifest.json'}")
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """How a study is run."""
+
+    size: str
+    tool: str
+    folder: Path
+    gpu: str | None = None
+    retry_failed: bool = False
+
+
+def chosen_tool(tool: str) -> str:
+    """Return the tool that `tool` means on this machine."""
+    if tool != "auto":
+        return tool
+    from nsightkit.capture.probes import find_gpus
+
+    return "nsys+ncu" if shutil.which("nsys") and shutil.which("ncu") and find_gpus() else "torch"
 
 
 def declared_study(name: str) -> dict[str, Any]:
@@ -73,77 +123,94 @@ def declared_study(name: str) -> dict[str, Any]:
     return tomllib.loads((resource_dir("workloads") / "studies" / f"{name}.toml").read_text(encoding="utf-8"))
 
 
-def _foreign(name: str, declared: dict[str, Any], sources: tuple[Path, ...]) -> StudyInput:
+def _foreign(name: str, declared: dict[str, Any], sources: tuple[Path, ...], gpu: str | None) -> StudyInput:
+    from nsightkit.cli.study_traces import foreign_traces, is_capture
     from nsightkit.ingest.foreign_results import load_results
 
-    results = parse_results(load_results(sources))
-    if not (results.timings or results.quality or results.counted):
+    captures = [path for path in sources if path.exists() and is_capture(path)]
+    others = [path for path in sources if path not in captures]
+    results = parse_results(load_results(others)) if others else Results()
+    together = declared.get("captures") == "together"
+    traces, failed = foreign_traces(captures, together, gpu) if captures else ([], [])
+    if not (results.timings or results.quality or results.counted or traces):
         raise AnalysisError(f"{sources[0]}: holds no results of a known kind", slug="no-results")
     notes: tuple[str, ...] = (
         "Only what the files record is judged; what their authors wrote about them is not in them.",
     )
     if results.passed_over:
         notes += (f"Objects of no known kind, passed over: {fmt.count(results.passed_over)}.",)
-    return StudyInput(name, declared["title"], declared["question"], "foreign", {"foreign": results}, notes=notes)
+    parts = {"foreign": results}
+    about = (name, declared["title"], declared["question"], "foreign")
+    return StudyInput(*about, parts, failed=tuple(failed), notes=notes, traces=tuple(traces))
 
 
-def _measured(name: str, declared: dict[str, Any], size: str, folder: Path) -> StudyInput:
+def _measured(name: str, declared: dict[str, Any], wish: _Wish) -> StudyInput:
     parts: dict[str, Results] = {}
     commands, failed = [], []
-    traced: dict[str, Any] = {}
-    for part in declared["part"]:
-        sweep = sweep_of(part, size, folder)
+    traces: list[Trace] = []
+    for part, tool in _jobs(declared["part"], wish.tool):
+        sweep = sweep_of(part, wish.size, wish.folder, tool)
         with progress_bar(f"{name} {part['id']}") as progress:
-            cells = run_sweep(sweep, progress)
+            cells = run_sweep(sweep, progress, wish.retry_failed)
         commands.append(_command(sweep))
         failed += [f"{part['id']}, {cell.name}: {cell.message}" for cell in cells if cell.status == "failed"]
-        done = [(cell.name, data) for cell in cells if (data := results_of(sweep, cell)) is not None]
         if sweep.plan.tool == "none":
+            done = [(cell.name, data) for cell in cells if (data := results_of(sweep, cell)) is not None]
             parts[part["id"]] = parse_results(done)
-        elif done:
-            traced = _traced(sweep, cells[0], done[0][1])
-    return StudyInput(
-        name, declared["title"], declared["question"], size, parts, tuple(commands), tuple(failed), **traced
-    )
+        else:
+            found, unread = _traces(part["id"], sweep, cells, wish.gpu)
+            traces += found
+            failed += unread
+    about = (name, declared["title"], declared["question"], wish.size)
+    return StudyInput(*about, parts, tuple(commands), tuple(failed), traces=tuple(traces))
 
 
-def sweep_of(part: dict[str, Any], size: str, folder: Path) -> Sweep:
-    """Return the sweep of one declared part at `size`."""
+def _jobs(parts: Sequence[dict[str, Any]], tool: str) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield each part with its tool; one that is profiled may name a tool that comes first."""
+    for part in parts:
+        if "tool" not in part:
+            yield part, "none"
+        elif tool != "none":
+            yield from ((part, one) for one in dict.fromkeys((part.get("first", tool), tool)))
+
+
+def sweep_of(part: dict[str, Any], size: str, folder: Path, tool: str = "torch") -> Sweep:
+    """Return the sweep of one declared part at `size`; a part that is profiled runs under `tool`."""
     chosen = part[size]
     axes = tuple((axis, tuple(str(value) for value in values)) for axis, values in chosen["axes"].items())
     found = find_workload(part["workload"])
-    plan = SweepPlan(found.name, axes, tuple(shlex.split(chosen["args"])), part.get("tool", "none"))
-    return Sweep(plan, found, folder / part["id"])
+    used = tool if "tool" in part else "none"
+    words = tuple(shlex.split(part.get("tool_args", {}).get(used, "")))
+    plan = SweepPlan(found.name, axes, tuple(shlex.split(chosen["args"])), used, tool_args=words)
+    suffix = "" if used in ("none", part.get("tool")) else f"-{used.replace('+', '-')}"
+    return Sweep(plan, found, folder / f"{part['id']}{suffix}")
 
 
 def _command(sweep: Sweep) -> str:
     axes = " ".join(f"--axis {axis}={','.join(values)}" for axis, values in sweep.plan.axes)
     tool = "" if sweep.plan.tool == "none" else f" --tool {sweep.plan.tool}"
+    tool += f" --tool-args {shlex.quote(shlex.join(sweep.plan.tool_args))}" if sweep.plan.tool_args else ""
     return f"nsightkit sweep {sweep.plan.workload} {axes}{tool} -- {shlex.join(sweep.plan.args)}"
 
 
-def _traced(sweep: Sweep, cell: Cell, data: dict[str, Any]) -> dict[str, Any]:
-    """Return what the study takes from a traced run: operator calls, phases, and what was traced."""
-    operators = _rows(sweep, cell, "cpu_operators", ["operator_name", "start_ns", "self_ns", "thread_id"])
-    ranges = _rows(sweep, cell, "nvtx_ranges", ["name", "start_ns", "duration_ns", "thread_id"])
-    names = [row["operator_name"] for row in operators]
-    settings = data["settings"]
-    runs = settings["bench_iters"] + settings["warmup_iters"]
-    heads = runs * (settings["max_new_tokens"] + 1)
-    counted = {
-        "attention": names.count("aten::scaled_dot_product_attention") // runs,
-        "linear": (names.count("aten::linear") - heads) // runs,
-    }
-    return {
-        "counted": counted if names else {},
-        "settings": {"traced_layers": settings["layers"], "traced_tokens": settings["max_new_tokens"]},
-        "phases": tuple(phase_profiles(operators, ranges, ("prefill", "decode"))),
-        "traced_on": data["machine"]["device_name"],
-    }
+def _traces(part: str, sweep: Sweep, cells: Sequence[Cell], gpu: str | None) -> tuple[list[Trace], list[str]]:
+    """Return the trace of each cell that ended, and what could not be read."""
+    from nsightkit.cli.study_traces import Captured, read_trace
+
+    found, failed = [], []
+    for cell in cells:
+        if cell.status != "done":
+            continue
+        label = ", ".join(_words(name, value) for name, value in cell.settings)
+        try:
+            captured = Captured(label, (sweep.path(cell) / "run",), part, results_of(sweep, cell), gpu)
+            found.append(read_trace(captured))
+        except NsightkitError as error:
+            failed.append(f"{part}, {cell.name}: {error}")
+    return found, failed
 
 
-def _rows(sweep: Sweep, cell: Cell, table: str, columns: list[str]) -> list[dict[str, Any]]:
-    import pyarrow.parquet as pq
-
-    paths = sorted((sweep.path(cell) / "run" / "tables" / table).glob("*.parquet"))
-    return [row for path in paths for row in pq.ParquetFile(path).read(columns=columns).to_pylist()]
+def _words(name: str, value: str) -> str:
+    if name == "variant":
+        return value
+    return f"{'KV cache' if name == 'kv_cache' else name.replace('_', ' ')} {value}"

@@ -3,6 +3,7 @@
 In: a workload and axes. Out: one run a cell, the results in parquet, and a table of what each cell took.
 """
 
+import shlex
 from pathlib import Path
 
 import click
@@ -11,6 +12,7 @@ from nsightkit.capture import find_workload
 from nsightkit.cli.inputs import REPORTS
 from nsightkit.cli.output import Field, Row, emit, format_option, note
 from nsightkit.cli.passed_on import PassesOn, workload_args
+from nsightkit.cli.profile_options import Seconds
 from nsightkit.cli.progress import progress_bar
 from nsightkit.cli.sweeping import Cell, Sweep, SweepPlan, results_of, run_sweep
 from nsightkit.report import format as fmt
@@ -36,10 +38,13 @@ _SHOWN = (
 )
 @click.option(
     "--tool",
-    type=click.Choice(("none", "nsys", "ncu", "torch")),
+    type=click.Choice(("none", "nsys", "ncu", "torch", "nsys+ncu")),
     default="none",
     show_default=True,
     help="Profile each cell as well.",
+)
+@click.option(
+    "--tool-args", default="", metavar="WORDS", help="Options for 'nsightkit profile', as in '--range decode --top 5'."
 )
 @click.option(
     "-o",
@@ -47,9 +52,7 @@ _SHOWN = (
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of the sweep. Default: ./reports/sweep-<workload>-<plan>, the same for the same command.",
 )
-@click.option(
-    "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="End a cell after this time."
-)
+@click.option("--timeout", type=Seconds(), help="End a cell after this time (90, 90s, 10m or 1h).")
 @click.option("--retry-failed", is_flag=True, help="Run cells again that failed in an earlier call.")
 @format_option
 @click.pass_context
@@ -58,6 +61,7 @@ def command(
     workload: str,
     axes: tuple[str, ...],
     tool: str,
+    tool_args: str,
     output: Path | None,
     timeout: float | None,
     retry_failed: bool,
@@ -66,19 +70,38 @@ def command(
     """Run WORKLOAD once for each combination of the axes; what stands behind -- goes to every run.
 
     A sweep that was cut off goes on where it stopped when the same command is given again: no cell that ended is run
-    twice. A cell that fails is recorded and passed over.
+    twice. A cell that fails is recorded and passed over; the exit code is 1 only where every cell failed.
 
     \b
     nsightkit sweep kv_decode --axis batch_size=1,4,8 --axis kv_cache=on,off -- --prompt-len 64
     """
     found = find_workload(workload)
-    plan = SweepPlan(found.name, tuple(_axis(text) for text in axes), workload_args(ctx), tool)
+    plan = SweepPlan(found.name, _axes(axes), workload_args(ctx), tool, tool_args=_words(tool_args))
     sweep = Sweep(plan, found, output or REPORTS / f"sweep-{found.name}-{plan.key}", timeout)
     with progress_bar("sweep") as progress:
         cells = run_sweep(sweep, progress, retry_failed)
     emit(_fields(plan), [_row(sweep, cell) for cell in cells], format_, f"{found.name}: {len(cells)} cells")
     failed = sum(cell.status == "failed" for cell in cells)
-    note(f"sweep: {sweep.folder}" + (f"; {failed} of {len(cells)} cells failed" if failed else ""))
+    said = f"; {failed} of {len(cells)} cells failed; --retry-failed runs them again" if failed else ""
+    note(f"sweep: {sweep.folder}{said}")
+    if failed == len(cells):
+        # A script that goes on with the results must not take an empty sweep for a good one.
+        ctx.exit(1)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise click.UsageError(f"--tool-args '{text}': {error}") from None
+
+
+def _axes(texts: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    axes = tuple(_axis(text) for text in texts)
+    names = [name for name, _ in axes]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise click.UsageError(f"--axis {twice} is given twice; list its values in one, as in --axis {twice}=A,B")
+    return axes
 
 
 def _axis(text: str) -> tuple[str, tuple[str, ...]]:

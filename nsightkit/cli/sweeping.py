@@ -48,6 +48,7 @@ class SweepPlan:
     args: tuple[str, ...] = ()
     tool: str = "none"
     listed: tuple[tuple[tuple[str, str], ...], ...] = ()
+    tool_args: tuple[str, ...] = ()  # words for nsightkit profile
 
     def settings(self) -> Iterator[tuple[tuple[str, str], ...]]:
         """Yield the settings of each cell, in the order of the axes; the last axis changes fastest."""
@@ -193,6 +194,7 @@ def _argv(sweep: Sweep, cell: Cell) -> tuple[str, ...]:
         "--tool",
         sweep.plan.tool,
         "--no-render",
+        *sweep.plan.tool_args,
         "-o",
         str(run),
         "--",
@@ -231,7 +233,8 @@ def _write_rows(sweep: Sweep, cell: Cell) -> None:
 
 
 def _reason(result: ChildResult, timeout_s: float | None) -> str:
-    lines = result.lines()[1:]
+    # Our own programs end with a pointer to the documentation; the line before it is the reason.
+    lines = [line for line in result.lines()[1:] if not line.startswith("more: ")]
     text = "\n".join(lines)
     if result.timed_out:
         return f"ended after {timeout_s:g} s"

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nsightkit.analysis.foreign_results import Timing
+from nsightkit.analysis.foreign_results import DECODE_ALONE, Timing
 from nsightkit.analysis.work import paper_model as paper
-from nsightkit.gpus import GpuSpec, all_gpus
+from nsightkit.gpus import GpuSpec, all_gpus, gpu_of_key
 
 # Source: docs/method.md, "The regime of a step": below twice the roofline time, streaming weights looks the same.
 OVERHEAD_RATIO = 2.0
@@ -29,9 +29,22 @@ class Pair:
         return self.off.decode_ms / self.on.decode_ms
 
     @property
+    def interval(self) -> tuple[float, float] | None:
+        """The speed-up between the ends of both arms' 95 % intervals over their repetitions; None without them.
+
+        Wider than an interval of the quotient: both arms would have to err in opposite directions at once.
+        """
+        if self.on.ci_ms is None or self.off.ci_ms is None or self.on.ci_ms[0] <= 0:
+            return None
+        return self.off.ci_ms[0] / self.on.ci_ms[1], self.off.ci_ms[1] / self.on.ci_ms[0]
+
+    @property
     def with_prefill(self) -> float | None:
-        """The same with the prompt's forward pass in both; None where one does not time it."""
-        if self.on.prefill_ms is None or self.off.prefill_ms is None:
+        """The same with the prompt's forward pass in both.
+
+        None where one does not time it, or where it is not known whether decode already holds it.
+        """
+        if self.on.prefill_ms is None or self.off.prefill_ms is None or self.on.scope != DECODE_ALONE:
             return None
         return (self.off.prefill_ms + self.off.decode_ms) / (self.on.prefill_ms + self.on.decode_ms)
 
@@ -82,30 +95,12 @@ def ceiling(prompt: int, steps: int) -> Ceiling:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class LaunchCount:
-    """How often one kind of operator runs, by its closed form, and how often it was counted (None: not)."""
+def amdahl(*parts: tuple[float, float]) -> float:
+    """Return the speed-up where each (share, factor) of the time becomes `factor` times faster; the rest stays.
 
-    what: str
-    formula: str
-    expected: int
-    counted: int | None = None
-
-
-def launch_counts(layers: int, steps: int, counted: dict[str, int] | None = None) -> list[LaunchCount]:
-    """Return the counts of a prefill and `steps` decode steps: the same in both arms, since both do both."""
-    found = counted or {}
-    return [
-        LaunchCount("attention", "L × (N + 1)", layers * (steps + 1), found.get("attention")),
-        LaunchCount("linear maps of the layers", "4 × L × (N + 1)", 4 * layers * (steps + 1), found.get("linear")),
-        LaunchCount("attention in decode alone", "L × N", layers * steps),
-        LaunchCount("linear maps in decode alone", "4 × L × N", 4 * layers * steps),
-    ]
-
-
-def amdahl(share: float, factor: float) -> float:
-    """Return the speed-up where a `share` of the time becomes `factor` times faster. Source: Amdahl (1967)."""
-    return 1 / (1 - share + share / factor)
+    Source: Amdahl (1967), AFIPS Spring Joint Computer Conference 30.
+    """
+    return 1 / (1 - sum(share for share, _ in parts) + sum(share / factor for share, factor in parts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +153,15 @@ def peaks_named(name: str | None, dtype: str | None) -> paper.Peaks | None:
     return None
 
 
+# The original's GPU: its roofs are drawn where the table of GPUs lacks what was measured on.
+_REFERENCE_GPU = "rtx-a6000"
+
+
+def reference_peaks(dtype: str) -> paper.Peaks:
+    """Return the peaks of the GPU of the KV variants study."""
+    return paper.peaks_of(gpu_of_key(_REFERENCE_GPU), dtype)
+
+
 # Data-center and workstation GPUs of four generations, for the table across GPUs.
 _COMPARED = ("v100-sxm2", "t4", "a100-80gb-sxm", "rtx-4090", "h100-sxm", "b200")
 
@@ -190,11 +194,16 @@ class Price:
     dollars_per_hour: float
     replies_per_day: float
     tokens_per_reply: float
+    replies_per_user_day: float = 1.0
 
     def per_reply(self, timing: Timing) -> float:
         """Return dollars for one reply: its share of the batch's time."""
         seconds = self.tokens_per_reply / timing.tokens_per_s_aggregate
         return seconds * self.dollars_per_hour / 3600
+
+    def per_user_year(self, timing: Timing) -> float:
+        """Return dollars for one user and year."""
+        return 365 * self.replies_per_user_day * self.per_reply(timing)
 
     def per_year(self, timing: Timing) -> float:
         """Return dollars a year, decode only, with every batch full."""

@@ -16,6 +16,7 @@ from nsightkit.analysis.work.model_shapes import ModelShape
 _KINDS = {
     "v1": (False, False),
     "v2": (False, True),
+    "v2t": (False, True),
     "v3": (True, False),
     "v4": (True, True),
     "v3a": (True, False),
@@ -131,6 +132,7 @@ class CapacityRow:
     paper_users: int
     measured_users: int | None = None
     against_v1: float | None = None
+    full_bytes: float | None = None  # peak memory with that many: measured, else weights and caches on paper
 
 
 def capacities(
@@ -138,13 +140,18 @@ def capacities(
 ) -> list[CapacityRow]:
     """Return the capacity of each variant that keeps a cache, for `positions` reserved positions a sequence."""
     measured = {u.variant: u.users for u in results.users}
+    peaks = {u.variant: u.peak_bytes for u in results.users}
     rows: list[CapacityRow] = []
     for variant in ("v1", "v2", "v3", "v4"):
         shape, work = variant_model(model, variant, dtype)
         users = paper.capacity(shape, work, positions, memory_bytes)
         plain = measured.get("v1") if variant in measured else rows[0].paper_users if rows else users
         have = measured.get(variant, users)
-        rows.append(CapacityRow(variant, positions, users, measured.get(variant), have / plain if plain else None))
+        full = peaks.get(variant) or model.stored_weights * work.value_bytes + have * paper.kv_bytes(
+            shape, work, positions
+        )
+        ratio = have / plain if plain else None
+        rows.append(CapacityRow(variant, positions, users, measured.get(variant), ratio, full))
     return rows
 
 

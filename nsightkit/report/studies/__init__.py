@@ -9,6 +9,7 @@ import importlib
 from dataclasses import replace
 from itertools import groupby
 
+from nsightkit.analysis.results import Analysis
 from nsightkit.report.blocks import Block, Figure, Group, Section
 from nsightkit.report.studies.parts import StudyInput
 
@@ -25,17 +26,20 @@ def build_study(study: StudyInput) -> list[Section]:
     """Return the sections of `study.name`, the method last."""
     module = importlib.import_module(f"nsightkit.report.studies.{STUDIES[study.name]}")
     sections: list[Section] = module.build(study)
-    # The first screen's grid has one column, so that it takes the layout of two.
-    return [
-        replace(section, blocks=_arranged(section.blocks, "even" if section.id == "overview" else "grid"))
-        for section in sections
-    ]
+    return [replace(section, blocks=_arranged(section.blocks)) for section in sections]
 
 
-def _arranged(blocks: tuple[Block, ...], layout: str) -> tuple[Block, ...]:
-    """Put figures that follow one another side by side; strips keep their whole width."""
+def analysis_of(study: StudyInput) -> Analysis:
+    """Return what the page's own data are made from: the analysis whose sections the study shows, else none."""
+    module = importlib.import_module(f"nsightkit.report.studies.{STUDIES[study.name]}")
+    made: Analysis = getattr(module, "shown_analysis", lambda _: Analysis())(study)
+    return made
+
+
+def _arranged(blocks: tuple[Block, ...]) -> tuple[Block, ...]:
+    """Put figures that follow one another two and two, so that their labels can be read; strips keep their width."""
     arranged: list[Block] = []
     for small, run in groupby(blocks, lambda block: isinstance(block, Figure) and not block.keys):
         members = tuple(run)
-        arranged += [Group(members, layout=layout)] if small else members
+        arranged += [Group(members, layout="even")] if small else members
     return tuple(arranged)

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from nsightkit.report import format as fmt
 from nsightkit.report.blocks import Figure, Key
-from nsightkit.report.charts import FAMILY_MARKS, Canvas, Part, escape, label, labeled_strip, num, strip
-from nsightkit.report.studies.parts import table
+from nsightkit.report.charts import FAMILY_MARKS, Canvas, Part, escape, label, labeled_strip, num, strip, text_width
+from nsightkit.report.studies.parts import change, table
 
-_LEFT, _RIGHT, _TOP, _BOTTOM, _WIDTH, _HEIGHT = 70, 440, 16, 220, 560, 262
+_LEFT, _RIGHT, _TOP, _BOTTOM, _WIDTH, _HEIGHT = 92, 430, 18, 240, 600, 284
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,11 @@ class Axis:
     name: str
     unit: str = ""
     log: bool = False
+
+    @property
+    def title(self) -> str:
+        """The name, with its scale where equal distances are equal factors."""
+        return f"{self.name}, log scale" if self.log else self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +53,13 @@ def lines(id_: str, title: str, series: Sequence[Series], axes: tuple[Axis, Axis
     kept = [(name, points) for name, points in kept if points]
     drawn = _drawn(kept, axes) if kept else [label(_LEFT, 100, "no points to draw")]
     described = "; ".join(f"{name}: {len(points)} points" for name, points in kept)
-    svg = Canvas(_WIDTH, _HEIGHT, title, described).svg(drawn)
+    room = max((_RIGHT + 37 + text_width(name) for name, _ in kept), default=0.0)
+    svg = Canvas(max(_WIDTH, math.ceil(room)), _HEIGHT, title, described, "plot").svg(drawn)
     rows = [(name, x, y) for name, points in kept for x, y in points]
     twin = table(
         f"{id_}-numbers", title, (("series", "text"), (axes[0].name, axes[0].unit), (axes[1].name, axes[1].unit)), rows
     )
-    return Figure(id_, title, svg, caption, f"{title}. {described}", twin)
+    return Figure(id_, title, svg, caption, f"{title}. {described}", twin, wide=True)
 
 
 def _drawable(points: Sequence[tuple[float, float]], axes: tuple[Axis, Axis]) -> list[tuple[float, float]]:
@@ -69,8 +75,10 @@ def _drawn(series: Sequence[tuple[str, list[tuple[float, float]]]], axes: tuple[
     drawn = [f'<path class="axis" d="M{_LEFT} {_TOP}V{_BOTTOM}H{_RIGHT + 10}"/>']
     drawn += _ticks(across, sorted(set(xs)), axes[0], up=False) + _ticks(up, [up.low, up.high], axes[1], up=True)
     ends: list[float] = []
-    for place, (name, points) in enumerate(sorted(series, key=lambda one: -one[1][-1][1])):
-        mark = FAMILY_MARKS[place % len(FAMILY_MARKS)]
+    # A mark follows the order that the caller gives, so that one name has one color in all figures of a report.
+    marks = {name: FAMILY_MARKS[place % len(FAMILY_MARKS)] for place, (name, _) in enumerate(series)}
+    for name, points in sorted(series, key=lambda one: -one[1][-1][1]):
+        mark = marks[name]
         spots = [(across.at(x), up.at(y)) for x, y in points]
         drawn.append(f'<path class="gap" d="M{"L".join(f"{num(x)} {num(y)}" for x, y in spots)}"/>')
         drawn += [
@@ -86,34 +94,126 @@ def _drawn(series: Sequence[tuple[str, list[tuple[float, float]]]], axes: tuple[
 
 
 def _ticks(scale: _Scale, values: Sequence[float], axis: Axis, up: bool) -> list[str]:
-    step = max(1, math.ceil(len(values) / 6))
     drawn = []
-    for value in values[::step]:
-        text = fmt.with_unit(value, axis.unit)
+    free = -math.inf
+    for value in values:
+        text, place = fmt.with_unit(value, axis.unit), scale.at(value)
         if up:
-            drawn.append(label(_LEFT - 6, scale.at(value) + 4, text, 'text-anchor="end" class="quiet"'))
-        else:
-            drawn.append(label(scale.at(value), _BOTTOM + 16, text, 'text-anchor="middle" class="quiet"'))
-    title = (_LEFT + 6, _TOP - 4, "start") if up else (_RIGHT, _BOTTOM + 34, "end")
-    drawn.append(label(title[0], title[1], axis.name, f'text-anchor="{title[2]}" class="quiet"'))
+            drawn.append(label(_LEFT - 6, place + 4, text, 'class="q e"'))
+        elif place - text_width(text) / 2 >= free:
+            drawn.append(label(place, _BOTTOM + 16, text, 'class="q m"'))
+            free = place + text_width(text) / 2 + 8
+    title = (_LEFT + 6, _TOP - 4, "q") if up else (_RIGHT, _BOTTOM + 34, "q e")
+    drawn.append(label(title[0], title[1], axis.title, f'class="{title[2]}"'))
     return drawn
 
 
-def bars(id_: str, title: str, values: Sequence[tuple[str, float | None]], axis: Axis, caption: str) -> Figure:
-    """Return one horizontal bar a value, from 0; a value that is not known has a dash."""
-    most = max((value for _, value in values if value is not None), default=0.0)
+Interval = tuple[float, float] | None
+Bar = tuple[str, float | None] | tuple[str, float | None, Interval]
+
+
+def bars(
+    id_: str,
+    title: str,
+    named: Sequence[Bar],
+    axis: Axis,
+    caption: str,
+) -> Figure:
+    """Return one horizontal bar a value, from 0; a value that is not known has a dash.
+
+    A third place is a confidence interval: it is drawn as a whisker and stands in the numbers.
+    """
+    spans = any(len(one) == 3 for one in named)
+    values = [(one[0], one[1]) for one in named]
+    known: list[Interval] = [one[2] if len(one) == 3 else None for one in named]
+    most = max([v for _, v in values if v is not None] + [span[1] for span in known if span], default=0.0)
     drawn = []
-    for place, (name, value) in enumerate(values):
-        y = 8 + place * 26
-        drawn.append(label(150, y + 13, name, 'text-anchor="end"'))
-        width = 300 * value / most if value and most > 0 else 0.0
-        if width:
-            drawn.append(f'<rect class="accent" x="158" y="{y}" width="{num(max(1, width))}" height="18"/>')
-        drawn.append(label(164 + width, y + 13, fmt.with_unit(value, axis.unit)))
-    described = "; ".join(f"{name} {fmt.with_unit(value, axis.unit)}" for name, value in values)
-    svg = Canvas(_WIDTH, 16 + 26 * len(values), title, described).svg(drawn)
-    twin = table(f"{id_}-numbers", title, (("name", "text"), (axis.name, axis.unit)), values)
-    return Figure(id_, title, svg, caption, f"{title}. {described}", twin)
+    for place, ((name, value), span) in enumerate(zip(values, known, strict=True)):
+        drawn += _bar(8 + place * 26, (name, value), span, (most, axis))
+    described = "; ".join(f"{name} {_printed(value, axis)}" for name, value in values)
+    svg = Canvas(_WIDTH, 16 + 26 * len(values), title, described, "plot").svg(drawn)
+    columns = [("name", "text"), (axis.name, axis.unit)]
+    rows: list[tuple[object, ...]] = list(values)
+    if spans:
+        columns += [("low", axis.unit), ("high", axis.unit)]
+        rows = [(*value, *(span or (None, None))) for value, span in zip(values, known, strict=True)]
+    twin = table(f"{id_}-numbers", title, columns, rows)
+    return Figure(id_, title, svg, caption, f"{title}. {described}", twin, wide=True)
+
+
+def _bar(y: float, value: tuple[str, float | None], span: Interval, scale: tuple[float, Axis]) -> list[str]:
+    name, amount = value
+    most, axis = scale
+    drawn = [label(150, y + 13, name, 'class="e"')]
+    width = 300 * amount / most if amount and most > 0 else 0.0
+    end = width
+    if width:
+        drawn.append(f'<rect class="accent" x="158" y="{num(y)}" width="{num(max(1, width))}" height="18"/>')
+    if span and most > 0:
+        low, end = (300 * edge / most for edge in span)
+        end = max(end, width)
+        x, x2 = num(158 + low), num(158 + 300 * span[1] / most)
+        drawn.append(f'<path class="roof" d="M{x} {num(y + 5)}v8M{x} {num(y + 9)}H{x2}M{x2} {num(y + 5)}v8"/>')
+    drawn.append(label(164 + end, y + 13, _printed(amount, axis)))
+    return drawn
+
+
+def _printed(value: float | None, axis: Axis) -> str:
+    """Return the words of a bar; a relative change has its own, as in tables."""
+    return change(value) if axis.unit == "change" and value is not None else fmt.with_unit(value, axis.unit)
+
+
+def stacked_bars(id_: str, title: str, rows: Sequence[tuple[str, Sequence[tuple[str, float]]]], caption: str) -> Figure:
+    """Return one bar a row, made of its parts in nanoseconds, all on one scale; the parts are named below."""
+    most = max((sum(value for _, value in parts) for _, parts in rows), default=0.0) or 1.0
+    names = list(dict.fromkeys(part for _, parts in rows for part, _ in parts))
+    drawn: list[str] = []
+    for place, (name, parts) in enumerate(rows):
+        x, y = 158.0, 8 + place * 26
+        drawn.append(label(150, y + 13, name, 'class="e"'))
+        for part, value in parts:
+            width = 300 * value / most
+            drawn.append(
+                f'<rect class="{FAMILY_MARKS[names.index(part) % len(FAMILY_MARKS)]}" x="{num(x)}" y="{y}" '
+                f'width="{num(max(0.5, width - 1))}" height="18"><title>{escape(f"{name}, {part}: ")}'
+                f"{escape(fmt.duration(value))}</title></rect>"
+            )
+            x += width
+        drawn.append(label(x + 6, y + 13, fmt.duration(sum(value for _, value in parts))))
+    y, x = 26 + 26 * len(rows), 158.0
+    for place, part in enumerate(names):
+        drawn.append(f'<rect class="{FAMILY_MARKS[place % len(FAMILY_MARKS)]}" x="{num(x)}" y="{y - 9}" width="9" '
+                     'height="9"/>')  # fmt: skip
+        drawn.append(label(x + 14, y, part))
+        x += 34 + text_width(part)
+    described = "; ".join(f"{name}: " + ", ".join(f"{p} {fmt.duration(v)}" for p, v in parts) for name, parts in rows)
+    svg = Canvas(_WIDTH, y + 12, title, described, "plot").svg(drawn)
+    numbers = [(name, part, value) for name, parts in rows for part, value in parts]
+    twin = table(f"{id_}-numbers", title, (("row", "text"), ("part", "text"), ("time", "ns")), numbers)
+    return Figure(id_, title, svg, caption, f"{title}. {described}", twin, wide=True)
+
+
+def heat_map(id_: str, title: str, names: Sequence[str], values: Sequence[Sequence[float]], caption: str) -> Figure:
+    """Return a square of shades for a symmetric matrix of values from -1 to 1; the number stands in each place."""
+    size = min(44, 380 // max(1, len(names)))
+    drawn = []
+    for i, row in enumerate(values):
+        drawn.append(label(60, 24 + size * (i + 0.6), names[i], 'class="e"'))
+        drawn.append(label(66 + size * (i + 0.5), 14, names[i], 'class="m"'))
+        for j, value in enumerate(row):
+            x, y = 66 + size * j, 20 + size * i
+            drawn.append(
+                f'<rect class="accent" fill-opacity="{min(1.0, abs(value)):.3f}" x="{x}" y="{y}" width="{size - 1}" '
+                f'height="{size - 1}"><title>{escape(f"{names[i]}, {names[j]}: {value:.4f}")}</title></rect>'
+            )
+            if size >= 30:
+                shade = "on m" if abs(value) > 0.6 else "m"
+                drawn.append(label(x + size / 2, y + size / 2 + 4, f"{value:.2f}", f'class="{shade}"'))
+    side = 66 + size * len(names) + 10
+    svg = Canvas(max(_WIDTH, side), 30 + size * len(names), title, f"{len(names)} by {len(names)} values").svg(drawn)
+    numbers = [(names[i], names[j], value) for i, row in enumerate(values) for j, value in enumerate(row) if i < j]
+    twin = table(f"{id_}-numbers", title, (("a", "text"), ("b", "text"), ("cosine", "")), numbers)
+    return Figure(id_, title, svg, caption, title, twin)
 
 
 def stacked(id_: str, title: str, values: Sequence[tuple[str, float]], caption: str) -> Figure:

@@ -11,10 +11,16 @@ from nsightkit.analysis.foreign_results import Timing
 from nsightkit.analysis.studies.decode import fit_line, pairs_of, peaks_named
 from nsightkit.analysis.unfairness import without_first
 from nsightkit.analysis.work import paper_model as paper
+from nsightkit.analysis.work.model_shapes import ModelShape
 from nsightkit.report import format as fmt
-from nsightkit.report.blocks import Section, Text
+from nsightkit.report.blocks import Block, Figure, Section, Text
 from nsightkit.report.studies.drawing import Axis, lines
+from nsightkit.report.studies.headlines import reservation, times_faster
 from nsightkit.report.studies.parts import StudyInput, flags_section, method_section, ms, table
+
+# Bytes follow from the shape, so what differs by more than this is no rounding.
+_EXACT = 0.001
+_NONE = "No run over {} ended; what failed stands under Method."
 
 
 def build(study: StudyInput) -> list[Section]:
@@ -48,8 +54,9 @@ def _overview(study: StudyInput, sequence: Sequence[Timing]) -> Section:
     per_token = paper.kv_position_bytes(model, _work(sequence[0])) if model else None
     said = f"One token takes {fmt.bytes_(per_token)} in the cache of this model"
     if pairs:
-        said += f"; with the cache, decode is {fmt.plain(pairs[0].speedup)} times faster"
-    return Section("overview", "Overview", (Text(said + ".", "lead"), Text(study.question)))
+        said += f"; with the cache (v1), decode is {times_faster(pairs[0])} than without (v0)"
+    said += "." + (reservation(pairs[0]) if pairs else "")
+    return Section("overview", "Overview", (Text(said, "lead"), Text(study.question)))
 
 
 def _work(t: Timing) -> paper.Work:
@@ -57,6 +64,8 @@ def _work(t: Timing) -> paper.Work:
 
 
 def _footprint(study: StudyInput, sequence: Sequence[Timing]) -> Section:
+    if not sequence:
+        return Section("footprint", "Footprint", missing=_NONE.format("sequence lengths"))
     rows = []
     for t in sequence:
         if t.model is None:
@@ -75,10 +84,40 @@ def _footprint(study: StudyInput, sequence: Sequence[Timing]) -> Section:
         "Derived: " + paper.FORMULAS["kv_bytes"] + ". Measured: bytes of the tensors' used part after the run, "
         "summed by the workload; a correlation between the two would be 1 by construction and is not shown."
     )
-    return Section("footprint", "Footprint", (table("footprint-table", "Bytes of the cache", columns, rows, caption),))
+    made: list[Block] = [table("footprint-table", "Bytes of the cache", columns, rows, caption)]
+    apart = [f"{row[0]}" for row in rows if row[4] is not None and abs(row[4] - 1) > _EXACT]
+    if apart:
+        made.append(
+            Text(
+                f"Measured and derived bytes differ at {', '.join(apart)} positions: values have another width, "
+                "or elements were counted for bytes."
+            )
+        )
+    known = next((t for t in sequence if t.model is not None), None)
+    if known is not None and known.model is not None:
+        made.insert(0, _derivation(known.model, known.dtype or "bfloat16"))
+    return Section("footprint", "Footprint", tuple(made))
+
+
+def _derivation(model: ModelShape, dtype: str) -> Block:
+    """Return the footprint step by step: a value, a layer, a token, and 512 tokens."""
+    work = paper.Work(dtype=dtype)
+    layer = 2 * model.kv_heads * model.head_width
+    token = paper.kv_position_bytes(model, work)
+    rows: list[list[object]] = [
+        ["values a layer and token", f"2 (keys, values) × {model.kv_heads} heads × {model.head_width}", layer, None],
+        ["bytes a layer and token", f"{layer} × {work.value_bytes:g} bytes ({dtype})", None, layer * work.value_bytes],
+        ["bytes a token", f"{model.kv_layers} layers × that", None, token],
+        ["bytes of 512 tokens", "512 × that, all layers", None, 512 * token],
+    ]
+    columns = (("what", "text"), ("how", "text"), ("values", "count"), ("bytes", "byte"))
+    return table("derivation", "Derived step by step, one sequence", columns, rows, "No constant is left out: a layer "
+                 "and all layers are told apart.")  # fmt: skip
 
 
 def _intensity(study: StudyInput) -> Section:
+    if not study.results("cache").timings:
+        return Section("intensity", "Intensity", missing=_NONE.format("the cache on and off"))
     rows = []
     for t in study.results("cache").timings:
         if t.model is None or t.dtype not in paper.DTYPES:
@@ -109,6 +148,8 @@ def _intensity(study: StudyInput) -> Section:
 
 
 def _on_and_off(study: StudyInput) -> Section:
+    if not study.results("cache").timings:
+        return Section("cache", "Cache on and off", missing=_NONE.format("the cache on and off"))
     rows = []
     for t in study.results("cache").timings:
         kept = without_first(t)
@@ -133,11 +174,40 @@ def _on_and_off(study: StudyInput) -> Section:
         ("tokens/s", ""),
         ("left out", "count"),
     )
-    return Section("cache", "Cache on and off", (table("cache-table", "Decode", columns, rows, study.scope),))
+    left_out = [str(row[0]) for row in rows if row[-1]]
+    said = (
+        f"The first repetition of {' and '.join(left_out)} was a cold start and is left out of the mean."
+        if left_out
+        else "No first repetition was a cold start (over 1.5 times the median of the others), so all are in the means."
+    )
+    made = table("cache-table", "Decode", columns, rows, study.scope)
+    return Section("cache", "Cache on and off", (Text(said), made, *_repetitions(study)))
+
+
+def _repetitions(study: StudyInput) -> list[Figure]:
+    axes = (Axis("repetition", "count"), Axis("decode", "ns"))
+    return [
+        lines(
+            f"repetitions-{t.arm}",
+            f"{t.arm}: each repetition",
+            [(t.arm, [(float(n), ms(v) or 0.0) for n, v in enumerate(t.samples_ms, 1)])],
+            axes,
+            _left_out(t),
+        )
+        for t in study.results("cache").timings
+        if t.samples_ms
+    ]
+
+
+def _left_out(t: Timing) -> str:
+    out = len(t.samples_ms) - len(without_first(t))
+    return "The first was a cold start and is not in the mean." if out else "All are in the mean."
 
 
 def _batching(study: StudyInput) -> Section:
     timings = sorted(study.results("batching").timings, key=lambda t: t.batch)
+    if not timings:
+        return Section("batching", "Batching", missing=_NONE.format("batch sizes"))
     columns = (
         ("batch", "count"),
         ("a token", "ns"),
@@ -159,42 +229,52 @@ def _batching(study: StudyInput) -> Section:
         + " Utilization was not sampled."
         + (" Peak memory is that of the process, Python and torch included." if study.on_cpu else "")
     )
-    return Section("batching", "Batching", (table("batching-table", "By batch", columns, rows, caption),))
+    batch = Axis("batch", "count", True)
+    rates = [("v1", [(float(t.batch), t.tokens_per_s_aggregate) for t in timings])]
+    steps = [(name, [(float(t.batch), ms(t.step_percentiles_ms[place]) or 0.0) for t in timings
+                     if t.step_percentiles_ms]) for place, name in enumerate(("P50", "P95", "P99"))]  # fmt: skip
+    drawn = (
+        lines("batch-throughput", "Tokens a second, all sequences", rates, (batch, Axis("tokens/s")), caption),
+        lines("batch-latency", "Percentiles of a step", steps, (batch, Axis("a step", "ns")), caption),
+    )
+    made = table("batching-table", "By batch", columns, rows, caption)
+    return Section("batching", "Batching", (Text(_scaling_words(timings)), made, *drawn))
+
+
+def _scaling_words(timings: Sequence[Timing]) -> str:
+    if len(timings) < 2:
+        return "One batch size was measured, so nothing is said of scaling."
+    one, most = timings[0], timings[-1]
+    rate = most.tokens_per_s_aggregate / one.tokens_per_s_aggregate
+    words = f"From batch {one.batch} to {most.batch}, all sequences together make {rate:.2f} times the tokens a second"
+    if one.kv_bytes and most.kv_bytes:
+        words += f" with {most.kv_bytes / one.kv_bytes:.2f} times the bytes in the cache"
+    return words + "."
 
 
 def _scaling(study: StudyInput, sequence: Sequence[Timing]) -> Section:
+    if not sequence:
+        return Section("scaling", "Sequence length", missing=_NONE.format("sequence lengths"))
     times = [(float(t.prompt + t.new_tokens), ms(t.ms_per_token) or 0.0) for t in sequence]
     sizes = [(float(t.prompt + t.new_tokens), t.kv_bytes or 0.0) for t in sequence]
+    positions = Axis("positions", "count")
+    drawn = (
+        lines("bytes-by-length", "Bytes of the cache by length", [("KV cache", sizes)],
+              (positions, Axis("KV cache", "byte")), study.scope),
+        lines("step-by-length", "Time of a token by length", [("a token", times)],
+              (positions, Axis("a token", "ns")), study.scope),
+    )  # fmt: skip
+    fits = _fits((("a token", times, "ns"), ("KV cache", sizes, "byte")))
+    return Section("scaling", "Sequence length", (*drawn, fits))
+
+
+def _fits(series: Sequence[tuple[str, Sequence[tuple[float, float]], str]]) -> Block:
     rows = []
-    for name, points, unit in (("a token", times, "ns"), ("KV cache", sizes, "byte")):
+    for name, points, unit in series:
         fit = fit_line(points)
         if fit:
-            rows.append(
-                [
-                    name,
-                    f"{fmt.with_unit(fit.slope, unit)} a position",
-                    f"{fmt.with_unit(fit.intercept, unit)}",
-                    fit.r_squared,
-                ]
-            )
-    columns = (("what", "text"), ("slope", "text"), ("at length 0", "text"), ("R²", "1"))
-    return Section(
-        "scaling",
-        "Sequence length",
-        (
-            lines(
-                "step-by-length",
-                "Time of a token by length",
-                [("a token", times)],
-                (Axis("positions", "count"), Axis("a token", "ns")),
-                study.scope,
-            ),
-            table(
-                "fits",
-                "Straight lines through the points",
-                columns,
-                rows,
-                "Least squares. The bytes of the cache follow from its shape, so their line is exact.",
-            ),
-        ),
-    )
+            slope = f"{fmt.with_unit(fit.slope, unit)} a position"
+            rows.append([name, slope, fmt.with_unit(fit.intercept, unit), fit.r_squared])
+    columns = (("what", "text"), ("slope", "text"), ("at length 0", "text"), ("R²", ""))
+    caption = "Least squares. The bytes of the cache follow from its shape, so their line is exact."
+    return table("fits", "Straight lines through the points", columns, rows, caption)

@@ -1,16 +1,27 @@
 """The report of the study of decode with and without a KV cache.
 
-In: `StudyInput` with the part decode. Out: its sections.
+In: `StudyInput` with the part decode and traces of both arms. Out: its sections.
 """
 
 from __future__ import annotations
 
-from nsightkit.analysis.foreign_results import Timing
-from nsightkit.analysis.studies.decode import Pair, launch_counts, pairs_of
+from nsightkit.analysis.foreign_results import DECODE_ALONE, Timing
+from nsightkit.analysis.studies.decode import Pair, pairs_of
+from nsightkit.analysis.unfairness import fixed_costs
 from nsightkit.report import format as fmt
 from nsightkit.report.blocks import Block, Section, Text
 from nsightkit.report.studies.drawing import Axis, lines
+from nsightkit.report.studies.headlines import range_of, reservation, times_faster
 from nsightkit.report.studies.parts import ARM_COLUMNS, StudyInput, arm_rows, flags_section, method_section, ms, table
+from nsightkit.report.studies.traces import counts_section, gemm_section, mix_section, tools_section
+
+_ONE_MODEL = "Both arms run one model in one dtype, time the same thing, and time the prompt's forward pass apart."
+
+_TOOLS = (
+    "Kernels and their counts come from a timeline, what one launch does from counters: two executions, whose numbers "
+    "are never divided by one another here."
+)
+_UNTRACED = "The timings above come from runs without any profiler."
 
 
 def build(study: StudyInput) -> list[Section]:
@@ -21,15 +32,19 @@ def build(study: StudyInput) -> list[Section]:
         _overview(study, pairs, timings),
         Section("pairs", "Speed-up", tuple(_pair_blocks(study, pairs))),
         _accounting(study, timings),
-        _launches(study, timings),
+        tools_section(study.traces),
+        mix_section(study.traces),
+        _counts(study, timings),
+        gemm_section(study.traces),
         flags_section(study),
         method_section(
             study,
             (
-                "Both arms run one model in one dtype, time the same thing, and time the prompt's forward pass apart.",
+                *(() if study.foreign else (_ONE_MODEL,)),
                 "A rate is given for one sequence and for all sequences together; neither stands for the other.",
-                "Kernels, their durations and their counters come from nsys and ncu, two separate executions: their "
-                "numbers are never divided by one another without saying so. This report holds neither.",
+                *((_TOOLS,) if study.traces else ()),
+                *((_UNTRACED,) if study.traces and not study.foreign else ()),
+                *_prefill_notes(timings),
             ),
         ),
     ]
@@ -41,9 +56,9 @@ def _overview(study: StudyInput, pairs: list[Pair], timings: list[Timing]) -> Se
     else:
         best = max(pairs, key=lambda pair: pair.speedup)
         lead = (
-            f"A KV cache decodes {fmt.plain(best.speedup)} times faster at batch {best.on.batch} and a prompt of "
+            f"A KV cache decodes {times_faster(best)} at batch {best.on.batch} and a prompt of "
             f"{best.on.prompt}: {fmt.duration(ms(best.on.ms_per_token))} a token against "
-            f"{fmt.duration(ms(best.off.ms_per_token))}."
+            f"{fmt.duration(ms(best.off.ms_per_token))}.{range_of(pairs)}{reservation(best)}"
         )
     rows = sorted(timings, key=lambda t: (t.prompt, t.batch, t.new_tokens, not t.cached))
     parts: list[Block] = [
@@ -69,9 +84,10 @@ def _pair_blocks(study: StudyInput, pairs: list[Pair]) -> list[Block]:
         for p in pairs
     ]
     blocks: list[Block] = [table("speedups", "Pairs that differ in the cache alone", columns, rows, study.scope)]
+    several = len({p.on.new_tokens for p in pairs}) > 1
     series = [
         (
-            f"batch {batch}, {tokens} tokens",
+            f"batch {batch}, {tokens} tokens" if several else f"batch {batch}",
             [(float(p.on.prompt), p.speedup) for p in pairs if (p.on.batch, p.on.new_tokens) == (batch, tokens)],
         )
         for batch, tokens in sorted({(p.on.batch, p.on.new_tokens) for p in pairs})
@@ -131,32 +147,27 @@ def _account(t: Timing, step_ms: float) -> list[object]:
     ]
 
 
-def _launches(study: StudyInput, timings: list[Timing]) -> Section:
+def _counts(study: StudyInput, timings: list[Timing]) -> Section:
     known = next((t for t in timings if t.model is not None), None)
-    if known is None or known.model is None:
-        return Section("launches", "Launch counts", missing="The results do not state the layers of the model.")
-    layers = int(study.settings.get("traced_layers", known.model.layers))
-    tokens = int(study.settings.get("traced_tokens", known.new_tokens))
-    rows = [
-        [c.what, c.formula, c.expected, c.counted, _verdict(c.expected, c.counted)]
-        for c in launch_counts(layers, tokens, study.counted)
+    layers = known.model.layers if known is not None and known.model is not None else None
+    return counts_section(study.traces, layers, known.new_tokens if known is not None else None)
+
+
+def _prefill_notes(timings: list[Timing]) -> list[str]:
+    """Say what is known of a decode time that may hold the prompt's pass."""
+    if all(t.scope == DECODE_ALONE for t in timings):
+        return []
+    said = [
+        "These files do not record whether their decode time holds the prompt's pass, so no prefill is added to it: "
+        "the column with prefill in both stays empty."
     ]
-    said = f"L = {layers} layers, N = {tokens} steps. " + (
-        "Counted: operator calls of one run under torch.profiler."
-        if study.counted
-        else "Nothing was traced here, so there is nothing to check them against."
-    )
-    columns = (
-        ("what", "text"),
-        ("closed form", "text"),
-        ("expected", "count"),
-        ("counted", "count"),
-        ("check", "text"),
-    )
-    return Section("launches", "Launch counts", (table("counts", "Closed forms", columns, rows, said),))
-
-
-def _verdict(expected: int, counted: int | None) -> str:
-    if counted is None:
-        return "not counted"
-    return "equal" if counted == expected else f"differs by {counted - expected}"
+    prefills = {(t.batch, t.prompt): t.prefill_ms for t in timings if t.cached and t.prefill_ms is not None}
+    for cost in fixed_costs(timings):
+        first = prefills.get((cost.short.batch, cost.short.prompt))
+        if first is not None and cost.fixed_ms >= first:
+            said.append(
+                f"{cost.short.arm}, batch {cost.short.batch}, prompt {cost.short.prompt}: solved from "
+                f"{cost.short.new_tokens} and {cost.long.new_tokens} tokens, {cost.fixed_ms:.0f} ms of decode happen "
+                f"once; the file times a prefill at {first:.0f} ms. So this decode holds a prefill, or more than that."
+            )
+    return said

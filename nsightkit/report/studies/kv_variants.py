@@ -5,16 +5,52 @@ In: `StudyInput` with the parts latency (variants over new tokens) and quality. 
 
 from __future__ import annotations
 
-from nsightkit.analysis.foreign_results import Parts, Results, Timing
+from dataclasses import replace
+from typing import Any
+
+from nsightkit.analysis.foreign_results import Parts, Results
 from nsightkit.analysis.studies.decode import fit_line, peaks_named
 from nsightkit.analysis.studies.variants import VariantRow, best_quality, capacities, intensities, variant_rows
 from nsightkit.report import format as fmt
 from nsightkit.report.blocks import Block, Figure, Section, Text
-from nsightkit.report.studies.drawing import Axis, bars, lines, stacked
-from nsightkit.report.studies.parts import ARM_COLUMNS, StudyInput, arm_rows, flags_section, method_section, ms, table
+from nsightkit.report.studies.drawing import Axis, bars, lines, stacked_bars
+from nsightkit.report.studies.headlines import listed
+from nsightkit.report.studies.overhead import overhead_section
+from nsightkit.report.studies.parts import (
+    ARM_COLUMNS,
+    StudyInput,
+    arm_rows,
+    change,
+    flags_section,
+    method_section,
+    ms,
+    table,
+)
+from nsightkit.report.studies.similarity import similarity_section
+from nsightkit.report.studies.variant_figures import (
+    by_arm,
+    counted_words,
+    latency_figures,
+    memory_figures,
+    roofline_figure,
+    roofline_prompt,
+    variant_figures,
+)
 
 # Memory that the capacity on paper is made for, where nobody measured one.
 _MEMORY_BYTES = 24e9
+_PART_NAMES = {"mlp": "Feed-forward (MLP)"}
+# Text within this of no cache's perplexity is taken for as good. INT8 costs some hundredths of a percent, sharing
+# layers tens of percent and more, so anything between 1 and 7 % would name the same variants.
+_AS_GOOD = 0.05
+_NO_TRITON = "v2t, INT8 with a fused Triton kernel, needs a GPU: the document size runs it there."
+_OWN_QUALITY = (
+    "Perplexity: the small language model that comes with nsightkit, on text that it never saw. Its size decides how "
+    "much sharing hurts: large pretrained models suffer far more than this one."
+)
+_GIVEN_QUALITY = (
+    "Perplexity: as the files state it; which weights and which text it was made with is not read from them."
+)
 
 
 def build(study: StudyInput) -> list[Section]:
@@ -23,38 +59,36 @@ def build(study: StudyInput) -> list[Section]:
     rows = variant_rows(results)
     return [
         _overview(study, rows),
-        _latency(study, results),
-        _memory(study, rows),
+        _latency(study, results, rows),
+        _memory(study, results, rows),
         _quality(study, results),
+        similarity_section(study.parts.get("similarity") or Results()),
         _parts(study, results),
         _capacity(results),
         _pareto(study, rows),
         _roofline(results),
+        overhead_section(study.traces),
+        _each(study, results),
         flags_section(study),
         method_section(
             study,
-            (
-                "v2t, INT8 with a fused Triton kernel, is untested: it is not written.",
-                "Perplexity: the small language model that comes with nsightkit, on text that it never saw. Its size "
-                "decides how much sharing hurts: large pretrained models suffer far more than this one.",
-            ),
+            _method(study, results),
         ),
     ]
+
+
+def _method(study: StudyInput, results: Results) -> tuple[str, ...]:
+    """Return what holds of these data: of files that were given nothing is known but what they record."""
+    if study.foreign:
+        return (_GIVEN_QUALITY,) if results.quality else ()
+    said = (_OWN_QUALITY,) if results.quality else ()
+    return said if any(t.arm == "v2t" for t in results.timings) else (_NO_TRITON, *said)
 
 
 def _joined(study: StudyInput) -> Results:
     latency, quality = study.results("latency"), study.results("quality")
     model = latency.model or next((t.model for t in latency.timings if t.model), None)
-    return Results(
-        latency.timings,
-        latency.counted,
-        latency.users,
-        quality.quality,
-        latency.parts,
-        model,
-        latency.gpu,
-        latency.prompt,
-    )
+    return replace(latency, quality=quality.quality, model=model)
 
 
 def _overview(study: StudyInput, rows: list[VariantRow]) -> Section:
@@ -91,67 +125,87 @@ def _overview(study: StudyInput, rows: list[VariantRow]) -> Section:
 
 
 def _lead(rows: list[VariantRow]) -> str:
-    """Name the fastest with a cache, or all whose intervals reach its interval: these cannot be told apart."""
+    """Name the fastest whose text stays as good, with all that its interval cannot be told from; then what is worse."""
     cached = [r for r in rows if r.timing.cached]
     if not cached:
         return "No variant with a cache was measured."
-    fast = min(cached, key=lambda r: r.timing.decode_ms)
-    alike = [fast.variant]
-    if fast.timing.ci_ms:
-        reach = fast.timing.ci_ms[1]
-        alike += [r.variant for r in cached if r is not fast and r.timing.ci_ms and r.timing.ci_ms[0] <= reach]
-    least = min(r.kv_bytes or 0.0 for r in cached)
-    small = [r.variant for r in cached if (r.kv_bytes or 0.0) == least]
-    said = " and ".join(sorted(alike)) + (
-        " is the fastest" if len(alike) == 1 else " are the fastest, within their spread"
-    )
-    keeps = " and ".join(small) + (" keeps" if len(small) == 1 else " keep")
-    return f"With a cache {said}; {keeps} the least ({fmt.bytes_(least)})."
+    judged = [r for r in cached if r.degradation is not None]
+    sound = [r for r in judged if (r.degradation or 0.0) <= _AS_GOOD]
+    if not judged:
+        return f"With a cache {_fastest(cached)}. No perplexity was compared, so nothing is said of their text."
+    if not sound:
+        return f"No cache keeps the perplexity within {100 * _AS_GOOD:g} % of no cache's.{_worse(judged, None)}"
+    fast = min(r.timing.decode_ms for r in sound)
+    lead = f"With a cache and a perplexity within {100 * _AS_GOOD:g} % of no cache's, {_fastest(sound)}."
+    unjudged = [r.variant for r in cached if r.degradation is None]
+    more = f" Perplexity not measured, so not ranked: {listed(unjudged)}." if unjudged else ""
+    return lead + _worse([r for r in judged if r not in sound], fast) + more
 
 
-def _by_arm(timings: tuple[Timing, ...]) -> dict[str, list[Timing]]:
-    return {
-        arm: sorted((t for t in timings if t.arm == arm), key=lambda t: t.new_tokens)
-        for arm in sorted({t.arm for t in timings})
-    }
+def _fastest(rows: list[VariantRow]) -> str:
+    fast = min(rows, key=lambda r: r.timing.decode_ms)
+    alike = [r for r in rows if r is fast or _reaches(r, fast)]
+    names = listed(sorted(r.variant for r in alike))
+    if len(alike) == 1:
+        said = f"{names} is the fastest ({fmt.duration(ms(fast.timing.ms_per_token))} a token)"
+    elif len(alike) == len(rows):
+        said = f"none is faster beyond the spread: {names} cannot be told apart"
+    else:
+        said = f"{names} are the fastest and cannot be told apart within their spread"
+    held = [r for r in rows if r.kv_bytes is not None]
+    if not held:
+        return said
+    least = min(r.kv_bytes or 0.0 for r in held)
+    small = [r.variant for r in held if r.kv_bytes == least]
+    return f"{said}; {listed(small)} {'keeps' if len(small) == 1 else 'keep'} the least ({fmt.bytes_(least)})"
 
 
-def _latency(study: StudyInput, results: Results) -> Section:
-    arms = _by_arm(results.timings)
-    tokens = Axis("new tokens", "count", True)
-    series = [(arm, [(float(t.new_tokens), ms(t.ms_per_token) or 0.0) for t in group]) for arm, group in arms.items()]
-    totals = [(arm, [(float(t.new_tokens), ms(t.decode_ms) or 0.0) for t in group]) for arm, group in arms.items()]
+def _reaches(row: VariantRow, fast: VariantRow) -> bool:
+    one, other = row.timing.ci_ms, fast.timing.ci_ms
+    return one is not None and other is not None and one[0] <= other[1]
+
+
+def _worse(rows: list[VariantRow], fast_ms: float | None) -> str:
+    """Name the variants whose text is worse, those faster than the fastest of the others apart."""
+    quicker = [r for r in rows if fast_ms is not None and r.timing.decode_ms < fast_ms]
+    rest = [r for r in rows if r not in quicker]
+    said = ""
+    for found, words in ((quicker, "Faster, but with worse text"), (rest, "Worse text")):
+        if found:
+            named = [
+                f"{r.variant} (perplexity {fmt.plain(r.perplexity)}, {change(r.degradation or 0.0)})" for r in found
+            ]
+            said += f" {words}: {', '.join(named)}."
+    return said
+
+
+def _latency(study: StudyInput, results: Results, rows: list[VariantRow]) -> Section:
+    arms = by_arm(results.timings)
+    timed = arm_rows(t for group in arms.values() for t in group)
     blocks: list[Block] = [
-        table(
-            "latency-table", "Latency", ARM_COLUMNS, arm_rows(t for group in arms.values() for t in group), study.scope
-        ),
-        lines("latency-token", "Time of a token", series, (tokens, Axis("a token", "ns")), study.scope),
-        lines("latency-total", "Time of all new tokens", totals, (tokens, Axis("decode", "ns", True)), study.scope),
+        *latency_figures(study, results, rows),
+        table("latency-table", "Latency", ARM_COLUMNS, timed, study.scope),
     ]
-    rows = []
+    beyond = []
     for arm, group in arms.items():
         fit = fit_line([(float(t.new_tokens), ms(t.ms_per_token) or 0.0) for t in group])
         if fit:
             reach = 2 * group[-1].new_tokens
-            rows.append([arm, reach, fit.intercept + fit.slope * reach, fit.r_squared, len(group)])
-    if rows:
-        columns = (("variant", "text"), ("new tokens", "count"), ("a token", "ns"), ("R²", "1"), ("points", "count"))
-        blocks.append(
-            table(
-                "extrapolation",
-                "Extrapolated to twice the longest",
-                columns,
-                rows,
-                "A straight line through the measured points, carried on: not measured.",
-            )
-        )
-    return Section("latency", "Latency", tuple(blocks))
+            beyond.append([arm, reach, fit.intercept + fit.slope * reach, fit.r_squared, len(group)])
+    if beyond:
+        columns = (("variant", "text"), ("new tokens", "count"), ("a token", "ns"), ("R²", ""), ("points", "count"))
+        caption = "A straight line through the measured points, carried on: not measured."
+        blocks.append(table("extrapolation-table", "Extrapolated to twice the longest", columns, beyond, caption))
+    return Section("latency", "Latency and throughput", tuple(blocks))
 
 
-def _memory(study: StudyInput, rows: list[VariantRow]) -> Section:
-    values = [(r.variant, r.kv_bytes) for r in rows if r.timing.cached]
-    drawn = bars("memory", "Bytes in the cache", values, Axis("KV cache", "byte"), study.scope)
-    return Section("memory", "Memory", (drawn,))
+def _each(study: StudyInput, results: Results) -> Section:
+    drawn = variant_figures(study, results)
+    return Section("each", "Each variant", tuple(drawn), "" if drawn else "No variant was timed.")
+
+
+def _memory(study: StudyInput, results: Results, rows: list[VariantRow]) -> Section:
+    return Section("memory", "Memory", tuple(memory_figures(study, results, rows)))
 
 
 def _quality(study: StudyInput, results: Results) -> Section:
@@ -159,7 +213,7 @@ def _quality(study: StudyInput, results: Results) -> Section:
     if not best:
         return Section("quality", "Quality", missing="No perplexity was measured; the workload perplexity does that.")
     base = best.get("v0")
-    rows = [
+    rows: list[list[Any]] = [
         [
             q.variant,
             q.perplexity,
@@ -182,14 +236,16 @@ def _quality(study: StudyInput, results: Results) -> Section:
     caption = "Rows of one count of tokens: others are never mixed in."
     if len(counts) > 1:
         caption += f" The results hold rows for {', '.join(map(fmt.count, counts))} tokens."
-    drawn = bars(
-        "perplexity",
-        "Perplexity",
-        [(q.variant, q.perplexity) for q in sorted(best.values(), key=lambda q: q.variant)],
-        Axis("perplexity"),
-        caption,
+    made = table("quality-table", "Perplexity", columns, rows, caption)
+    return Section("quality", "Quality", (made, *_quality_bars(rows, caption)))
+
+
+def _quality_bars(rows: list[list[Any]], caption: str) -> tuple[Figure, Figure]:
+    above = [(row[0], row[2]) for row in rows]
+    return (
+        bars("perplexity", "Perplexity", [(row[0], row[1]) for row in rows], Axis("perplexity"), caption),
+        bars("perplexity-degradation", "Perplexity above that of v0", above, Axis("above v0", "change"), caption),
     )
-    return Section("quality", "Quality", (table("quality-table", "Perplexity", columns, rows, caption), drawn))
 
 
 def _parts(study: StudyInput, results: Results) -> Section:
@@ -201,20 +257,17 @@ def _parts(study: StudyInput, results: Results) -> Section:
     rows = [[p.variant, p.positions, *(ms(p.ms(name)) for name in names)] for p in parts]
     caption = "Timed in one repetition of its own, slowed down by the timing; compare parts, not totals."
     drawn: list[Figure] = [
-        stacked(
-            f"parts-{p.variant}", f"{p.variant}: whole time by part", [(n, v * 1e6) for n, v in p.times_ms], caption
-        )
-        for p in parts
-    ]
-    drawn.append(
         bars(
-            "parts-attention",
-            "Attention",
-            [(p.variant, ms(p.ms("attention"))) for p in parts],
-            Axis("attention", "ns"),
+            f"parts-{name}",
+            _PART_NAMES.get(name, name.capitalize()),
+            [(p.variant, ms(p.ms(name))) for p in parts],
+            Axis(name, "ns"),
             caption,
         )
-    )
+        for name in names
+    ]
+    whole = [(p.variant, [(name, value * 1e6) for name, value in p.times_ms]) for p in parts]
+    drawn.append(stacked_bars("parts-stacked", "Whole time by part", whole, caption))
     found: list[Block] = [table("parts-table", "Time by part", columns, rows, caption), *drawn]
     return Section("parts", "Time by part", tuple(found))
 
@@ -251,7 +304,14 @@ def _capacity(results: Results) -> Section:
     no_cache = next((u.users for u in results.users if u.variant == "v0"), None)
     if no_cache:
         caption += f" Measured for v0: {fmt.count(no_cache)}."
-    return Section("capacity", "Capacity", (table("capacity-table", "Most concurrent users", columns, rows, caption),))
+    drawn = (
+        bars("capacity", "Most sequences at once", [(r.variant, r.measured_users or r.paper_users) for r in found],
+             Axis("sequences", "count"), "Measured where somebody did, else on paper."),
+        bars("capacity-memory", "Memory at the most sequences", [(r.variant, r.full_bytes) for r in found],
+             Axis("memory", "byte"), "Measured where somebody did, else weights and all caches, on paper."),
+    )  # fmt: skip
+    made = table("capacity-table", "Most concurrent users", columns, rows, caption)
+    return Section("capacity", "Capacity", (made, *drawn))
 
 
 def _pareto(study: StudyInput, rows: list[VariantRow]) -> Section:
@@ -269,7 +329,7 @@ def _pareto(study: StudyInput, rows: list[VariantRow]) -> Section:
 def _roofline(results: Results) -> Section:
     if results.model is None:
         return Section("roofline", "Roofline of v0 and v1", missing="The results do not state the sizes of the model.")
-    prompt = results.prompt or next((t.prompt for t in results.timings), 1)
+    prompt = roofline_prompt(results)
     peaks = peaks_named(results.gpu, "bfloat16")
     rows = [
         [
@@ -297,8 +357,10 @@ def _roofline(results: Results) -> Section:
     caption = (
         f"On paper for a prompt of {prompt}, bfloat16, all matrix products counted, whichever unit runs them. Counted: "
         "as the results say, which may lack tensor instructions (see Fairness). Ridge point: tensor peak and bandwidth "
-        "of one and the same GPU."
+        f"of one and the same GPU.{counted_words(results, prompt)}"
     )
-    return Section(
-        "roofline", "Roofline of v0 and v1", (table("roofline-table", "Work and traffic", columns, rows, caption),)
-    )
+    made: list[Block] = [table("roofline-table", "Work and traffic", columns, rows, caption)]
+    drawn = roofline_figure(results, prompt)
+    if drawn is not None:
+        made.insert(0, drawn)
+    return Section("roofline", "Roofline of v0 and v1", tuple(made))

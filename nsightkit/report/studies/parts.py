@@ -6,15 +6,17 @@ In: `StudyInput`. Out: blocks.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from nsightkit.analysis.foreign_results import Results, Timing
-from nsightkit.analysis.studies.operators import PhaseProfile
-from nsightkit.analysis.unfairness import Flag, find_flags
+from nsightkit.analysis.unfairness import RULES, Flag, find_flags
 from nsightkit.report import blocks
 from nsightkit.report import format as fmt
 from nsightkit.report.blocks import Block, Cell, Column, DataTable, Items, Section, Text
+
+if TYPE_CHECKING:
+    from nsightkit.report.studies.traces import Trace
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,7 @@ class StudyInput:
     commands: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    counted: dict[str, int] = field(default_factory=dict)  # operator calls of a traced run
-    settings: dict[str, Any] = field(default_factory=dict)
-    phases: tuple[PhaseProfile, ...] = ()  # operators of a traced run
-    traced_on: str = ""
+    traces: tuple[Trace, ...] = ()  # profiled arms
 
     def results(self, part: str) -> Results:
         """Return the results of `part`; those of others stand for every part."""
@@ -41,9 +40,14 @@ class StudyInput:
     @property
     def device(self) -> str:
         """What the timings were made on."""
-        names: set[str] = {self.traced_on} - {""}
+        names: set[str] = {trace.device for trace in self.traces} - {""}
         names |= {t.gpu for results in self.parts.values() for t in results.timings if t.gpu}
         return ", ".join(sorted(names)) or "a device that is not recorded"
+
+    @property
+    def foreign(self) -> bool:
+        """Whether results were given, so that nothing is known of how they were made but what they record."""
+        return self.size == "foreign"
 
     @property
     def on_cpu(self) -> bool:
@@ -53,8 +57,11 @@ class StudyInput:
     @property
     def scope(self) -> str:
         """Tool, device and clock, for captions."""
-        if self.size == "foreign":
-            return f"From the results files of others, {self.device}."
+        if self.foreign:
+            what = "captures" if self.traces and not any(r.timings for r in self.parts.values()) else "results files"
+            return f"From {what} that were given, {self.device}."
+        if self.traces and not any(results.timings for results in self.parts.values()):
+            return f"Profiled on {self.device}; tracing is inside every time."
         clock = "monotonic clock" if self.on_cpu else "CUDA events"
         return f"Measured by the workload itself on {self.device}, {clock}, nothing traced."
 
@@ -78,9 +85,17 @@ def _cell(value: Any, unit: str) -> Cell:
     if unit == "x" and value is not None:
         return Cell(f"{value:.2f}×", repr(value))
     if unit == "change" and value is not None:
-        # A change of a hundredth of a percent is what INT8 costs, so it keeps its digits and its sign.
-        return Cell(f"{100 * value:+.3f} %", repr(value))
+        return Cell(change(value), repr(value))
     return blocks.number(value, "" if unit in ("x", "change") else unit, "not measured")
+
+
+def change(value: float) -> str:
+    """Return a relative change in percent: to a thousandth below 1 %, as INT8 costs so little; whole from 100 %."""
+    percent = 100 * value
+    size = abs(percent)
+    if size >= 1000:
+        return f"{percent:+,.0f} %".replace(",", "\u202f") if size < 1e6 else f"{percent:+.2e} %"
+    return f"{percent:+.{3 if size < 1 else 2 if size < 10 else 1 if size < 100 else 0}f} %"
 
 
 def ms(value: float | None) -> float | None:
@@ -130,15 +145,29 @@ def _interval(timing: Timing) -> str | None:
     return f"{fmt.duration(low * 1e6)} to {fmt.duration(high * 1e6)}"
 
 
+_NOTHING_TO_JUDGE = "No rule could judge these data: none holds what a rule needs."
+
+
 def flags_section(study: StudyInput) -> Section:
     """Return what makes a comparison in these data unfair."""
-    flags = [flag for results in study.parts.values() for flag in find_flags(results)]
-    if not flags:
-        words = (
-            "No rule found an unfairness in these data: equal dtype, device and scope in both arms, and repetitions."
-        )
-        return Section("fairness", "Fairness", (Text(words),))
-    return Section("fairness", "Fairness", (_flag_table(flags),))
+    several = sum(bool(results.timings) for results in study.parts.values()) > 1
+    flags = [
+        replace(flag, subject=f"{flag.subject} (part {part})") if several else flag
+        for part, results in study.parts.items()
+        for flag in find_flags(results)
+    ]
+    words = [Text(text) for text in _checked(study, bool(flags))]
+    return Section("fairness", "Fairness", (*([_flag_table(flags)] if flags else []), *words))
+
+
+def _checked(study: StudyInput, flagged: bool) -> list[str]:
+    """Say which rules looked at these data, and which had nothing to look at."""
+    used = [rule.looks_for for rule in RULES if any(rule.applies(found) for found in study.parts.values())]
+    idle = [rule.looks_for for rule in RULES if rule.looks_for not in used]
+    said = [f"Looked for{'' if flagged else ' and not found'}: {'; '.join(used)}."] if used else [_NOTHING_TO_JUDGE]
+    if idle:
+        said.append(f"Not looked for, as the data hold nothing to judge it by: {'; '.join(idle)}.")
+    return said
 
 
 def _flag_table(flags: Sequence[Flag]) -> DataTable:

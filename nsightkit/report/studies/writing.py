@@ -9,22 +9,26 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from nsightkit.analysis.results import Analysis
 from nsightkit.report.blocks import Block, DataTable, Figure, Group, Section
 from nsightkit.report.charts import standalone
-from nsightkit.report.context import Context
+from nsightkit.report.context import Context, ReportOptions
 from nsightkit.report.render import html_document, markdown_document
-from nsightkit.report.studies import build_study
+from nsightkit.report.studies import analysis_of, build_study
 from nsightkit.report.studies.parts import StudyInput
 from nsightkit.run import RunInfo, write_text
 
 
-def write_study(folder: Path, study: StudyInput) -> list[Path]:
+def write_study(folder: Path, study: StudyInput, assets: Sequence[Mapping[str, str]] = ()) -> list[Path]:
     """Write the report of `study` below `folder` and return the paths.
+
+    Args:
+        folder: where to; made where it is missing.
+        study: what the report is of.
+        assets: the files of the original study, each with ours that answers it, or why none does.
 
     Raises:
         ReportError: the folder cannot be written.
@@ -36,7 +40,7 @@ def write_study(folder: Path, study: StudyInput) -> list[Path]:
     info = RunInfo(
         name=study.title, workload=study.name, created_utc=created, gpu_name=study.device, nsightkit_version=__version__
     )
-    context = Context(info, Analysis())
+    context = Context(info, analysis_of(study), ReportOptions(limit=20))
     figures = [block for block in _blocks(sections) if isinstance(block, Figure)]
     tables = [block for block in _blocks(sections) if isinstance(block, DataTable)]
     texts = {
@@ -46,7 +50,7 @@ def write_study(folder: Path, study: StudyInput) -> list[Path]:
         "metrics_summary.json": json.dumps(summary(study, tables), indent=2) + "\n",
         **{f"figures/{figure.id}.svg": standalone(figure.file_svg or figure.svg) for figure in figures},
     }
-    texts["manifest.json"] = json.dumps(_manifest(texts), indent=2) + "\n"
+    texts["manifest.json"] = json.dumps(_manifest(texts, assets), indent=2) + "\n"
     for name, text in texts.items():
         write_text(folder / name, text)
     return [folder / name for name in texts]
@@ -118,10 +122,28 @@ def _escaped(text: str) -> str:
     return "".join(_LATEX.get(char, char) for char in text)
 
 
-def _manifest(texts: dict[str, str]) -> dict[str, object]:
+def _manifest(texts: dict[str, str], assets: Sequence[Mapping[str, str]] = ()) -> dict[str, object]:
     files = [
         {"path": name, "bytes": len(text.encode()), "sha256": hashlib.sha256(text.encode()).hexdigest()}
         for name, text in texts.items()
     ]
     kinds = {"figures": sum(name.startswith("figures/") for name in texts)}
-    return {"count": len(files), **kinds, "files": files}
+    made: dict[str, object] = {"count": len(files), **kinds, "files": files}
+    if assets:
+        answers = [answered(asset, texts) for asset in assets]
+        met = sum(answer["answered"] is True for answer in answers)
+        made |= {"original": {"count": len(answers), "answered": met, "assets": answers}}
+    return made
+
+
+def answered(asset: Mapping[str, str], written: Container[str]) -> dict[str, object]:
+    """Return which file of ours answers one of the original, or why none does.
+
+    Args:
+        asset: file; ours, where one answers it; why, where none does or where ours needs what may be missing.
+        written: the files of this report.
+    """
+    ours = asset.get("ours", "")
+    if ours and ours in written:
+        return {"file": asset["file"], "answered": True, "ours": ours}
+    return {"file": asset["file"], "answered": False, "why": asset.get("why") or f"{ours}: the data for it are missing"}
