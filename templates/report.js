@@ -142,7 +142,7 @@
 
   // Colors come from the page's style sheet: a saved drawing takes the ones it shows now.
   const painted = ["fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "font-family", "font-size",
-    "text-anchor"];
+    "text-anchor", "paint-order", "stroke-linejoin"];
   const drawing = (svg, size) => {
     const copy = svg.cloneNode(true);
     if (size) { copy.setAttribute("width", size.width); copy.setAttribute("height", size.height); }
@@ -183,7 +183,8 @@
     code.after(" ", button("Copy", (element) => copyText(element, code.textContent)));
   });
 
-  // Selection. A key is "k12", a profiled kernel, or "n5", a full name; tables, points, cards and the address share it.
+  // Selection. A key is "k12", a profiled kernel, "o3", an operator, or "n5", a full name; tables, points, cards and the
+  // address share it.
   const data = JSON.parse(document.getElementById("report-data").textContent);
   const place = Object.fromEntries(data.kernels.columns.map((name, at) => [name, at]));
   const pointPlace = Object.fromEntries(data.kernels.point.map((name, at) => [name, at]));
@@ -197,11 +198,31 @@
     share: row[place.time_share] || 0,
     duration: row[place.duration_ns],
     counter: (name) => (name in counterPlace ? row[place.counters][counterPlace[name]] : null),
+    rate: null,
     points: [row[place.point], ...row[place.other_levels]].filter(Boolean),
   }));
-  const byKey = new Map(kernels.map((kernel) => [kernel.key, kernel]));
-  const keyOf = (address) => (address || "").replace(/^#(kernel|name)-/, (_, kind) => kind[0]);
-  const isKey = (key) => /^[kn]\d+$/.test(key);
+  // Without counters the operators stand in: their work follows from shapes.
+  const workPlace = Object.fromEntries(((data.work || {}).columns || []).map((name, at) => [name, at]));
+  const operators = kernels.length || !data.work ? [] : data.work.rows.map((row, at) => ({
+    key: `o${at + 1}`,
+    anchored: row[workPlace.anchor] !== null,
+    names: [],
+    name: row[workPlace.shown],
+    family: row[workPlace.family],
+    bound: row[workPlace.bound],
+    share: row[workPlace.time_share] || 0,
+    duration: row[workPlace.total_ns],
+    counter: () => null,
+    rate: row[workPlace.bytes_per_s],
+    points: [row[workPlace.point]].filter(Boolean),
+  }));
+  const drawnOnes = kernels.length ? kernels : operators;
+  const noun = kernels.length ? "kernels" : "operators";
+  const ofTime = kernels.length ? "of the profiled time" : "of the operators' time";
+  const byKey = new Map(drawnOnes.map((kernel) => [kernel.key, kernel]));
+  const keyOf = (address) => (address || "").replace(/^#(kernel|name|operator)-/, (_, kind) => kind[0]);
+  const isKey = (key) => /^[kno]\d+$/.test(key);
+  const kindOf = { k: "kernel", n: "name", o: "operator" };
   const elements = new Map();
   const keep = (key, element) => {
     if (!isKey(key)) return;
@@ -212,7 +233,7 @@
   all("tbody a[href]").forEach((link) => keep(keyOf(link.getAttribute("href")), link.closest("tr")));
   all("figure svg a[href]").forEach((link) => keep(keyOf(link.getAttribute("href")), link));
   all("figure > :is(h2, h3, h4) > a[href]").forEach((link) => keep(keyOf(link.getAttribute("href")), link.closest("figure")));
-  all("article.card, .names li").forEach((element) => keep(keyOf(`#${element.id}`), element));
+  all("article.card, .names li, tr[id^=operator-]").forEach((element) => keep(keyOf(`#${element.id}`), element));
 
   // A kernel stands for its names; a name stands for all kernels of that name.
   const withRelated = (keys) => {
@@ -263,22 +284,22 @@
     return entry ? entry.textContent : key;
   };
   const describe = () => {
-    const chosen = kernels.filter((kernel) => withRelated(selected).has(kernel.key));
+    const chosen = drawnOnes.filter((kernel) => withRelated(selected).has(kernel.key));
     const share = chosen.reduce((sum, kernel) => sum + kernel.share, 0);
-    const what = selected.length === 1 ? nameOf(selected[0]) : `${selected.length} kernels`;
-    words.textContent = `Selected: ${what}${chosen.length ? `, ${percent(share)} of the profiled time` : ""}`;
+    const what = selected.length === 1 ? nameOf(selected[0]) : `${selected.length} ${noun}`;
+    words.textContent = `Selected: ${what}${chosen.length ? `, ${percent(share)} ${ofTime}` : ""}`;
     toCard.hidden = selected.length !== 1;
-    toCard.textContent = selected.length === 1 && selected[0][0] === "n" ? "Full name" : "Card";
+    toCard.textContent = selected.length === 1 ? { k: "Card", n: "Full name", o: "Row" }[selected[0][0]] : "";
     if (selected.length === 1) toCard.href = addressOf(selected);
   };
   const addressOf = (keys) => {
     if (!keys.length) return "#";
-    if (keys.length === 1) return `#${keys[0][0] === "k" ? "kernel" : "name"}-${keys[0].slice(1)}`;
-    return `#kernels-${keys.map((key) => key.slice(1)).join("-")}`;
+    const kind = kindOf[keys[0][0]];
+    return `#${kind}${keys.length === 1 ? "" : "s"}-${keys.map((key) => key.slice(1)).join("-")}`;
   };
   const fromAddress = () => {
-    const many = /^#kernels((?:-\d+)+)$/.exec(location.hash);
-    const keys = many ? many[1].slice(1).split("-").map((number) => `k${number}`) : [keyOf(location.hash)];
+    const many = /^#(kernel|operator)s((?:-\d+)+)$/.exec(location.hash);
+    const keys = many ? many[2].slice(1).split("-").map((number) => many[1][0] + number) : [keyOf(location.hash)];
     return keys.filter((key) => elements.has(key) || byKey.has(key));
   };
   const mark = () => {
@@ -302,7 +323,7 @@
   };
   const toggle = (key, more) => {
     const has = selected.includes(key);
-    if (more && key[0] === "k") choose(has ? selected.filter((one) => one !== key) : [...selected.filter((one) => one[0] === "k"), key]);
+    if (more && key[0] !== "n") choose(has ? selected.filter((one) => one !== key) : [...selected.filter((one) => one[0] === key[0]), key]);
     else choose(has && selected.length === 1 ? [] : [key]);
   };
   const follow = () => { selected = fromAddress(); mark(); };
@@ -327,13 +348,13 @@
   // What takes less of the time than the slider says is cut off: points, cards, single rooflines, rows.
   let least = 0;
   const cut = (status) => {
-    const gone = new Set(kernels.filter((kernel) => kernel.share < least).map((kernel) => kernel.key));
+    const gone = new Set(drawnOnes.filter((kernel) => kernel.share < least).map((kernel) => kernel.key));
     elements.forEach((parts, key) => {
-      if (key[0] === "k") parts.forEach((element) => element.classList.toggle("cut", gone.has(key)));
+      if (key[0] !== "n") parts.forEach((element) => element.classList.toggle("cut", gone.has(key)));
     });
-    const left = kernels.filter((kernel) => !gone.has(kernel.key));
+    const left = drawnOnes.filter((kernel) => !gone.has(kernel.key));
     const share = left.reduce((sum, kernel) => sum + kernel.share, 0);
-    status.textContent = `${left.length} of ${kernels.length} kernels, ${percent(Math.min(1, share))} of the profiled time`;
+    status.textContent = `${left.length} of ${drawnOnes.length} ${noun}, ${percent(Math.min(1, share))} ${ofTime}`;
   };
 
   // The roofline drawn anew from the data, so that view, level, precision and color can be switched.
@@ -361,7 +382,7 @@
   const explorer = () => {
     const section = document.getElementById("roofline");
     const usable = (point) => ["flop_per_byte", "flop_per_s", "ridge_flop_per_byte", "peak_flop_per_s"].every((name) => get(point, name) > 0 && Number.isFinite(get(point, name)));
-    const placed = kernels.flatMap((kernel) => kernel.points.filter(usable).map((point) => ({ kernel, point })));
+    const placed = drawnOnes.flatMap((kernel) => kernel.points.filter(usable).map((point) => ({ kernel, point })));
     if (!section || !placed.length) return;
     const figure = make("figure");
     figure.id = "roofline-explorer";
@@ -406,6 +427,11 @@
     figure.append(tools, drawingBox, key, tip);
     section.querySelector("h2").after(figure);
     document.body.classList.add("live");
+    const linkTo = (kernel) => {
+      const link = shape("a", { href: addressOf([kernel.key]), tabindex: "-1", "aria-label": kernel.name });
+      link.dataset.sel = kernel.key;
+      return link;
+    };
     let order = [];
     let at = -1;
     const tell = (one, x, y) => {
@@ -413,9 +439,8 @@
       const rows = [kernel.name, `${kernel.bound.toLowerCase()}, ${kernel.family}, ${get(point, "precision")}, ${get(point, "level")}`,
         `${pretty(get(point, "flop_per_byte"), "FLOP/B")}, ridge ${pretty(get(point, "ridge_flop_per_byte"), "FLOP/B")}`,
         `${pretty(get(point, "flop_per_s"), "FLOP/s")} of ${pretty(get(point, "roof_flop_per_s"), "FLOP/s")}: ${percent(get(point, "efficiency"))} of its roof`,
-        `${pretty(get(point, "flop"), "FLOP")}, ${pretty(get(point, "moved_bytes"), "B")}, ${pretty(get(point, "duration_ns") / 1e9, "s").replace(/^0 s$/, "<1 s")}`,
-        `${percent(kernel.share)} of the profiled time`, ...get(point, "flags")];
-      rows[4] = `${pretty(get(point, "flop"), "FLOP")}, ${pretty(get(point, "moved_bytes"), "B")}, ${digits(get(point, "duration_ns") / 1000)} µs`;
+        `${pretty(get(point, "flop"), "FLOP")}, ${pretty(get(point, "moved_bytes"), "B")}, ${digits(get(point, "duration_ns") / 1000)} µs`,
+        `${percent(kernel.share)} ${ofTime}`, ...(get(point, "tier") === "analytic" ? ["tier analytic: work from shapes, experimental"] : []), ...get(point, "flags")];
       tip.replaceChildren(...rows.map((text, row) => make(row ? "span" : "b", text)));
       tip.hidden = false;
       const box = figure.getBoundingClientRect();
@@ -471,9 +496,14 @@
           roof(bandwidth, peak);
           label(`${name} ${pretty(peak, "FLOP/s")}`, right - 4, py(peak) - 6, "e");
         });
-        label(`${level.value} ${pretty(bandwidth, "B/s")}`, left + 8, top + 12, "s");
+        const start = Math.max(10 ** x0, 10 ** y0 / bandwidth);
+        const end = Math.max(...named.values()) / bandwidth;
+        const [ax, ay, bx, by] = [px(start), py(start * bandwidth), px(end), py(end * bandwidth)];
+        const [mx, my] = [ax + (bx - ax) * 0.42, ay + (by - ay) * 0.42 - 8];
+        const turn = (Math.atan2(by - ay, bx - ax) * 180) / Math.PI;
+        svg.append(shape("text", { x: mx, y: my, class: "m", transform: `rotate(${turn} ${mx} ${my})` }, `${level.value} ${pretty(bandwidth, "B/s")}`));
       }
-      const families = distinct(kernels.map((kernel) => kernel.family));
+      const families = distinct(drawnOnes.map((kernel) => kernel.family));
       const families9 = (family) => `f${Math.min(8, families.indexOf(family))}`;
       order = [...chosen].sort((a, b) => b.kernel.share - a.kernel.share);
       at = -1;
@@ -481,41 +511,39 @@
         const { kernel, point } = one;
         const bound = kernel.bound.toLowerCase();
         const r = Math.min(20, Math.max(3.5, 24 * Math.sqrt(kernel.share)));
-        const link = shape("a", { href: `#kernel-${kernel.key.slice(1)}`, tabindex: "-1", "aria-label": kernel.name });
+        const link = linkTo(kernel);
         const flagged = get(point, "flags").length ? " flagged" : "";
         link.append(shape("path", { class: `${color.value === "family" ? families9(kernel.family) : bound} point${flagged}`, d: outline(bound, px(x(point)), py(y(point)), r) }));
         link.addEventListener("pointermove", (event) => tell(one, event.clientX, event.clientY));
         link.addEventListener("pointerleave", () => { tip.hidden = true; });
         link.classList.toggle("cut", kernel.share < least);
-        link.dataset.sel = kernel.key;
         one.link = link;
         svg.append(link);
       });
-      const absent = kernels.filter((kernel) => !chosen.some((one) => one.kernel === kernel));
-      if (absent.length) strip(svg, absent, left, right);
+      const absent = drawnOnes.filter((kernel) => !chosen.some((one) => one.kernel === kernel));
+      if (absent.length) strip(svg, absent, [left, right, Math.max(...chosen.map((one) => get(one.point, "peak_bytes_per_s")))]);
       old.forEach(([name, element]) => elements.set(name, (elements.get(name) || []).filter((other) => other !== element)));
       old = all("a[data-sel]", svg).map((link) => [link.dataset.sel, link]);
       old.forEach(([name, link]) => keep(name, link));
       drawingBox.replaceChildren(svg);
       const shown = color.value === "family" ? distinct(order.map((one) => one.kernel.family)).join(", ") : distinct(order.map((one) => one.kernel.bound.toLowerCase())).join(", ");
-      key.textContent = `Point area: share of the profiled time; ${color.value}: ${shown}. Hollow: suspect. Roofs: ${distinct(chosen.map((one) => get(one.point, "roof_source"))).slice(0, 3).join("; ")}. `;
+      key.textContent = `Point area: share of the profiled time; ${color.value}: ${shown}. Hollow: suspect. ${operators.length ? "Work from shapes (tier analytic, experimental). " : ""}${operators.length && data.work.hidden_count ? `${data.work.hidden_count} further rows, which take least time, are left out. ` : ""}Roofs: ${distinct(chosen.map((one) => get(one.point, "roof_source"))).slice(0, 3).join("; ")}. `;
       key.append(button("Save SVG", () => save("roofline.svg", "image/svg+xml", drawing(svg))), " ", button("Save PNG", (element) => savePng(element, figure)));
       mark();
     };
     let old = [];
     // What has no place under the roof stands on a strip, from left to right by its DRAM throughput.
-    const strip = (svg, absent, left, right) => {
+    const strip = (svg, absent, [left, right, bandwidth]) => {
       svg.append(shape("path", { class: "axis", d: `M${left} 504H${right}` }));
-      svg.append(shape("text", { x: left, y: 484, class: "q" }, `No place here: ${absent.length} of ${kernels.length} kernels, by DRAM throughput from 0 to 100 % (not known: far left)`));
+      svg.append(shape("text", { x: left, y: 484, class: "q" }, `No place here: ${absent.length} of ${drawnOnes.length} ${noun}, by DRAM throughput from 0 to 100 % (not known: far left)`));
       absent.forEach((kernel) => {
-        const value = kernel.counter("dram_throughput_pct");
+        const value = kernel.rate === null ? kernel.counter("dram_throughput_pct") : (kernel.rate / bandwidth) * 100;
         const px = left + (typeof value === "number" ? Math.min(100, Math.max(0, value)) / 100 : -0.02) * (right - left);
-        const link = shape("a", { href: `#kernel-${kernel.key.slice(1)}`, tabindex: "-1", "aria-label": kernel.name });
+        const link = linkTo(kernel);
         const path = shape("path", { class: `${kernel.bound.toLowerCase()} point`, d: outline(kernel.bound.toLowerCase(), px, 504, Math.min(10, Math.max(3.5, 16 * Math.sqrt(kernel.share)))) });
-        path.append(shape("title", {}, `${kernel.name}: ${typeof value === "number" ? `DRAM throughput ${digits(value)} %` : "DRAM throughput not known"}, ${percent(kernel.share)} of the profiled time`));
+        path.append(shape("title", {}, `${kernel.name}: ${typeof value === "number" ? `DRAM throughput ${digits(value)} %` : "DRAM throughput not known"}, ${percent(kernel.share)} ${ofTime}`));
         link.append(path);
         link.classList.toggle("cut", kernel.share < least);
-        link.dataset.sel = kernel.key;
         svg.append(link);
       });
     };

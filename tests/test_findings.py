@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from builders.analysis import classified, make_top
 from nsightkit.analysis import findings
 from nsightkit.analysis.advice import KernelAdvice
+from nsightkit.analysis.counters.timeline_weights import Weight
 from nsightkit.analysis.findings import FindingInputs, find
 from nsightkit.analysis.ranges.repetitions import Repetition
-from nsightkit.analysis.results import KernelSummary
+from nsightkit.analysis.results import KernelSummary, RooflineRow
 from nsightkit.analysis.timeline.activity import Activity, Chains
 from nsightkit.analysis.timeline.whole_run import COSTS, RunFigures
 
@@ -57,14 +58,22 @@ def test_launch_bound_needs_a_measured_overhead():
     assert finding.title.startswith("Launch-bound")
     assert (finding.stake_share, finding.stake_ns, finding.stake_of) == (0.7, 700_000, "span on the GPU")
     assert finding.confidence == "high"
-    assert {n.label: n.value for n in finding.evidence}["idle with an empty queue"] == 1.0
+    assert {n.label: n.value for n in finding.evidence}["of the idle time with an empty queue"] == 1.0
 
 
 @pytest.mark.parametrize(("ratio", "said"), [(None, "was not measured"), (1.3, "1.30 times as long")])
 def test_idle_time_is_not_judged_without_a_small_overhead(ratio, said):
     told = find(FindingInputs(figures=figures(ratio, LAUNCH=0.7)))
-    assert told.found == ()
+    assert not any("bound" in finding.title for finding in told.found)
     assert said in told.withheld[0].reason
+
+
+def test_without_an_overhead_idle_time_is_a_fact_with_a_reservation():
+    (fact,) = find(FindingInputs(figures=figures(None, LAUNCH=0.7))).found
+    assert fact.title == "Give the GPU work while it idles, once the cause is measured"
+    assert (fact.confidence, fact.stake_share) == ("low", 0.7)
+    assert "tracing makes gaps of its own" in fact.reason
+    assert find(FindingInputs(figures=figures(1.3, LAUNCH=0.7))).found == ()
 
 
 def test_a_low_busy_share_alone_proves_no_launch_bound():
@@ -179,3 +188,154 @@ def test_findings_do_not_change_with_time_units():
     assert [f.title for f in find(FindingInputs(top_kernels=top)).found] == [
         f.title for f in find(FindingInputs(top_kernels=scaled)).found
     ]
+
+
+def call(name, kernel_name, mean, shapes="8×64×64 BFloat16, 8×64×64 BFloat16, 8×64×64 BFloat16", count=4):
+    """All calls of an attention operator with one set of shapes; their whole is 10 µs."""
+    total = float(mean * count)
+    return RooflineRow(
+        "torch", name, "attention", "analytic", "UNKNOWN", total, total / 10_000, count, "DRAM", 1e6, None, None,
+        shapes=shapes, kernel_name=kernel_name,
+    )  # fmt: skip
+
+
+SLOW = "fmha_cutlassF_bf16_aligned_64x64_rf_sm80(PyTorchMemEffAttention::AttentionKernel::Params)"
+FAST = "void pytorch_flash::flash_fwd_kernel<Flash_fwd_kernel_traits<64, 128>>(pytorch_flash::Flash_fwd_params)"
+
+
+def test_a_slower_attention_kernel_at_equal_shapes_is_found():
+    rows = [call("aten::_efficient_attention_forward", SLOW, 1000), call("aten::_flash_attention_forward", FAST, 400)]
+    (finding,) = by_rule(find(FindingInputs(work=rows)).found, "attention")
+    assert finding.stake_ns == pytest.approx(4 * (1000 - 400))
+    assert finding.stake_share == pytest.approx(0.24)
+    assert [n.value for n in finding.evidence] == [1000, 400, 4]
+    assert "FlashAttention" in finding.action
+    assert finding.kernels == (SLOW,)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        call("flash", FAST, 400, shapes="8×64×128 BFloat16, 8×64×128 BFloat16, 8×64×128 BFloat16"),  # other shapes
+        call("flash", FAST, 400, shapes="8×64×64 Half, 8×64×64 Half, 8×64×64 Half"),  # other types
+        call("flash", FAST, 900),  # as fast within noise
+        call("flash", SLOW, 400),  # the same kernel
+        replace(call("flash", FAST, 400), capture_id="another machine"),
+        call("flash", FAST, 400, shapes=""),  # shapes not recorded
+    ],
+)
+def test_attention_that_differs_in_more_than_the_kernel_is_no_finding(other):
+    assert by_rule(find(FindingInputs(work=[call("efficient", SLOW, 1000), other])).found, "attention") == []
+
+
+def memory_bound(family="GEMM", hits=20.0, **changes):
+    """A kernel at 80 % of DRAM's roof whose arithmetic would take half of its time."""
+    one = next(k for k in classified(6) if k.point is not None and k.verdict.bound == "MEMORY")
+    point = replace(
+        one.point, duration_ns=100.0, moved_bytes=80.0, peak_bytes_per_s=1e9, flop=50.0, peak_flop_per_s=1e9,
+        efficiency=0.8,
+    )  # fmt: skip
+    known = {"family": family, "point": point, "total_ns": 200.0, "time_share": 0.5} | changes
+    return replace(one, counters=one.counters | {"l2_hit_rate_pct": hits}, **known)
+
+
+def test_poor_reuse_of_l2_stakes_the_way_to_the_next_roof():
+    (finding,) = by_rule(find(FindingInputs(kernels=[memory_bound()])).found, "reuse")
+    assert finding.stake_ns == pytest.approx((0.8 - 0.5) * 200)
+    assert finding.stake_share == pytest.approx(0.15)
+    assert {n.label: n.value for n in finding.evidence}["of its L2 accesses hit"] == 20.0
+    below_l2 = memory_bound()
+    near = replace(below_l2.point, level="L2", moved_bytes=70.0, peak_bytes_per_s=1e9)
+    (finding,) = by_rule(find(FindingInputs(kernels=[replace(below_l2, other_levels=(near,))])).found, "reuse")
+    assert finding.stake_share == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize(
+    "decoy",
+    [
+        memory_bound(family="elementwise"),  # streams: there is nothing to reuse
+        memory_bound(family="GEMV"),  # reads its matrix once
+        memory_bound(hits=85.0),  # L2 does its work
+        memory_bound(hits=None),  # not known
+        memory_bound(hits=340.0),  # a percentage that cannot be
+        memory_bound(point=replace(memory_bound().point, moved_bytes=30.0)),  # DRAM is not what it waits for
+        memory_bound(point=replace(memory_bound().point, flop=90.0)),  # arithmetic takes as long
+        memory_bound(point=replace(memory_bound().point, flags=("1.3 times the roof",))),
+        memory_bound(point=None),
+    ],
+)
+def test_low_hit_rates_without_lost_time_are_no_finding(decoy):
+    assert by_rule(find(FindingInputs(kernels=[decoy])).found, "reuse") == []
+
+
+def cause_of(kernel, advice=(), limiters=None):
+    told = find(FindingInputs(kernels=[kernel], advice={0: tuple(advice)}, limiters=limiters or {}))
+    (finding,) = by_rule(told.found, "kernel_limits")
+    return finding
+
+
+def judged(bound="LATENCY", **counters):
+    one = next(k for k in classified(6) if k.point is not None and k.verdict.rule == "roofline")
+    return replace(
+        one, counters=one.counters | counters, point=replace(one.point, efficiency=0.1, flags=()), time_share=1.0,
+        verdict=replace(one.verdict, bound=bound),
+    )  # fmt: skip
+
+
+def advice(rule, percent, kind="GLOBAL", title=""):
+    return KernelAdvice(rule, title, "m", "OPTIMIZATION", kind, percent, 1)
+
+
+def test_a_tail_can_save_the_empty_part_of_the_last_wave_and_no_more():
+    finding = cause_of(judged(waves_per_sm=1.2))
+    assert "even out its waves" in finding.title
+    assert finding.stake_share == pytest.approx(0.4)
+    assert {n.label: n.value for n in finding.evidence}["waves of blocks per SM"] == 1.2
+    assert "even out its waves" not in cause_of(judged(waves_per_sm=1.9)).title
+    assert "even out its waves" not in cause_of(judged(waves_per_sm=40.1)).title
+
+
+def test_a_small_grid_needs_a_kernel_that_waits():
+    assert "a larger grid" in cause_of(judged(waves_per_sm=0.3)).title
+    assert "a larger grid" not in cause_of(judged("MEMORY", waves_per_sm=0.3)).title
+
+
+def test_low_occupancy_needs_latency_and_a_known_limiter():
+    low = {"achieved_occupancy_pct": 20.0, "waves_per_sm": 8.0}
+    assert "limited by registers" in cause_of(judged(**low), limiters={0: "registers"}).title
+    assert "occupancy" not in cause_of(judged("COMPUTE", **low), limiters={0: "registers"}).title
+    assert "occupancy" not in cause_of(judged(**low)).title
+    assert "occupancy" not in cause_of(judged(**(low | {"achieved_occupancy_pct": 90.0})), limiters={0: "x"}).title
+
+
+def test_uncoalesced_access_is_nvidias_rule_with_an_estimate_that_matters():
+    much, little = advice("UncoalescedGlobalAccess", 60.0, "LOCAL"), advice("UncoalescedGlobalAccess", 3.0, "LOCAL")
+    assert "use all the bytes they fetch" in cause_of(judged("MEMORY", waves_per_sm=8.0), [much]).title
+    assert "use all the bytes they fetch" not in cause_of(judged("MEMORY", waves_per_sm=8.0), [little]).title
+
+
+def test_a_stall_is_named_by_nvidias_rule():
+    stall = advice("CPIStall", 40.0, title="Long Scoreboard Stalls")
+    assert "long scoreboard stalls" in cause_of(judged(waves_per_sm=8.0), [stall]).title
+
+
+def test_a_joined_kernel_weighs_what_its_launches_weigh_in_the_timeline():
+    weight = Weight(1200, 8_000, 0.4, "decode", "exact", 1.1)
+    inputs = FindingInputs(kernels=[judged(waves_per_sm=8.0)], weights={0: weight}, top_kernels=make_top(3))
+    (finding,) = by_rule(find(inputs).found, "kernel_limits")
+    assert (finding.stake_of, finding.confidence) == ("kernel time in decode", "medium")
+    assert (finding.stake_ns, finding.stake_share) == (pytest.approx(7_200), pytest.approx(0.36))
+    doubtful = replace(weight, match="shape", flags=("1.40 times as long under ncu: locked clocks, emptied caches",))
+    (finding,) = by_rule(find(replace(inputs, weights={0: doubtful})).found, "kernel_limits")
+    assert finding.confidence == "low"
+    assert "only their shape" in finding.reason
+    assert "1.40 times" in finding.reason
+
+
+@pytest.mark.parametrize(
+    ("family", "name"),
+    [("GEMM", "void gemm"), ("copy", "void gemv_like_copy"), ("GEMV", "gemv")],
+)
+def test_only_a_product_with_a_vector_is_to_be_batched(family, name):
+    found = by_rule(find(FindingInputs(top_kernels=shares([kernel(name, family, 900)]))).found, "families")
+    assert any(f.title.startswith("Batch") for f in found) == (family == "GEMV")

@@ -1,4 +1,4 @@
-"""Figure files for papers: every histogram and both rooflines, in the format that was asked for."""
+"""Figure files for papers: histograms, rooflines of all kernels and of each, in the format that was asked for."""
 
 import pytest
 
@@ -19,7 +19,7 @@ def figures(folder, analysis, kind):
 @pytest.mark.parametrize("kind", MAGIC)
 def test_histograms_and_rooflines_are_files_of_their_format(kind, tmp_path):
     written = figures(tmp_path, make_analysis(6), kind)
-    assert len(written) == 13 + 2
+    assert len(written) == 13 + 2 + 4
     assert {path.suffix for path in written} == {f".{kind}"}
     assert f"paper-roofline-physical.{kind}" in {path.name for path in written}
     for path in written:

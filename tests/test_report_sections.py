@@ -16,7 +16,7 @@ from builders.analysis import (
 )
 from nsightkit.analysis.distributions import summarize_classes
 from nsightkit.analysis.results import Analysis, Verdict
-from nsightkit.report import blocks
+from nsightkit.report import blocks, first_screen
 from nsightkit.report.blocks import DataTable, Facts, Figure, Group, Items, Text
 from nsightkit.report.context import Context, ReportOptions
 from nsightkit.report.labels import metric_label, metric_text, sentence
@@ -300,8 +300,12 @@ def test_quality_stands_on_the_first_screen_with_what_to_do():
     context = Context(make_info(captures=captures), make_analysis(3))
     assert context.quality == ("usable", ("timeline: clocks were not locked. To do: --clock-control base",))
     overview = build_sections(context)[0]
+    assert overview.blocks[0] == Text("Capture quality: usable (clocks were not locked).", "quality")
     notes = [item for part in walk(overview.blocks) if isinstance(part, Items) for item in part.items]
-    assert notes[0] == "Capture quality: usable."
+    assert notes[0] == "timeline: To do: --clock-control base."
+    printed = "".join(str(part) for part in first_screen.terminal(context).renderables[:2])
+    assert "Capture quality: usable (clocks were not locked)." in printed
+    assert first_screen.brief_markdown(context).splitlines()[1].startswith("Capture quality: usable (clocks")
 
 
 def test_the_heat_map_and_its_table_hold_all_time():
@@ -324,7 +328,9 @@ def test_a_card_quotes_the_rules_and_the_limiter_and_the_class_means():
 
 def test_a_demand_is_a_share_of_what_it_names():
     rows = table(sections(make_story(make_analysis(20)))["findings"], "demand").rows
-    known = {row[0].text: float(row[1].exact.split()[0]) for row in rows}
+    known = {row[1].text: float(row[2].exact.split()[0]) for row in rows}
+    assert {row[4].text for row in rows} <= {"high", "medium", "low"}
+    assert all(row[4].exact for row in rows)
     top = make_analysis(20).top_kernels
     whole = sum(k.total_ns for k in top)
     assert known["Matrix times vector (GEMV)"] == pytest.approx(
@@ -342,8 +348,73 @@ def test_a_launch_bound_run_says_so_first(tmp_path):
     untold = sections(analyze_tables(dataset))
     told = sections(analyze_tables(dataset, AnalysisOptions(tracing_ratio=1.03)))
     leads = [next(b.text for b in found["overview"].blocks if isinstance(b, Text)) for found in (untold, told)]
-    assert leads[0].startswith("gemm takes 100 %")
+    assert leads[0].startswith("The GPU was busy 25.7 % of the 9.31 ms, as traced, and waited for the rest.")
+    assert "the overhead of tracing was not measured" in leads[0]
     assert leads[1] == "Launch-bound: the GPU works 25.7 % of the time."
     assert "was not measured" in " ".join(
         item for part in walk(untold["findings"].blocks) if isinstance(part, Items) for item in part.items
     )
+
+
+def test_captures_of_several_gpus_are_no_one_run():
+    lead = build_sections(Context(make_info(gpu_name="17 different GPUs"), make_analysis(6)))[0].blocks[0]
+    assert lead.text.startswith("2 captures of 17 different GPUs in one report")
+    both = make_info(gpu_name="NVIDIA A100, NVIDIA H100")
+    assert (
+        "different GPUs (NVIDIA A100, NVIDIA H100)" in build_sections(Context(both, make_analysis(6)))[0].blocks[0].text
+    )
+    one = make_info(gpu_name="NVIDIA A100, NVIDIA H100", captures=make_info().captures[:1])
+    assert "in one report" not in build_sections(Context(one, make_analysis(6)))[0].blocks[0].text
+
+
+def test_kernels_of_one_friendly_name_are_told_apart(tmp_path):
+    from nsightkit.analysis import analyze_tables
+    from nsightkit.ingest.dataset import open_dataset
+    from nsightkit.parquet import write_table
+    from nsightkit.run import Run
+    from nsightkit.tables import TABLES
+
+    run = Run(tmp_path / "run")
+    names = ["void gemm<float, 128>(float *)", "void gemm<float, 256>(float *)"]
+    launches = {"kernel_name": names, "start_ns": [0, 10], "duration_ns": [5, 5], "device_id": [0, 0]}
+    counters = {
+        "launch_index": [0, 1], "kernel_name": [names[0]] * 2, "failed": [False] * 2, "duration_ns": [5.0, 9.0],
+        "grid_x": [1, 2], "grid_y": [1, 1], "grid_z": [1, 1], "block_x": [32, 32], "block_y": [1, 1],
+        "block_z": [1, 1],
+    }  # fmt: skip
+    for table, rows in (("kernel_launches", launches), ("kernel_counters", counters)):
+        write_table(run.table_path(table, "c"), TABLES[table], rows, {"capture_id": "c"})
+    run.write_info(make_info())
+    analysis = analyze_tables(open_dataset([run.path]))
+    top = {k.friendly_name: k.kernel_name for k in analysis.top_kernels}
+    assert set(top.values()) == set(names)
+    assert len({k.friendly_name for k in analysis.kernels}) == 2
+    assert all("grid" in k.friendly_name for k in analysis.kernels)
+
+
+def test_three_kernels_have_no_distribution_and_one_has_no_mean():
+    three, one = sections(make_analysis(3)), sections(make_analysis(1))
+    assert "3 profiled kernels, too few" in three["histograms"].missing
+    assert sections(make_analysis(4))["histograms"].missing == ""
+    assert [b.id for b in walk(one["classification"].blocks) if isinstance(b, DataTable)] == [
+        "class-counts",
+        "verdicts",
+    ]
+    assert "no order" in one["longest"].missing
+
+
+def test_what_is_missing_without_effect_stands_apart_and_the_remedy_stands_with_it():
+    kernel = classified(1)[0]
+    verdict = replace(
+        kernel.verdict, missing=("dram_bytes", "fp64_flop"), immaterial=("fp64_flop",), remedy="collect them with: ncu"
+    )
+    analysis = replace(make_analysis(1), kernels=(replace(kernel, verdict=verdict),))
+    said = [i for b in walk(sections(analysis)["kernels"].blocks) if isinstance(b, Items) for i in b.items]
+    assert "Missing: DRAM traffic; collect them with: ncu." in said
+    assert "Not collected, and without effect on the verdict, as its pipe was idle: FP64 work." in said
+
+
+def test_a_row_inside_another_gets_no_bar():
+    found = table(sections(make_analysis(6))["ranges"], "range-sums")
+    assert all(cell.bar is None for cell in column(found, "share"))
+    assert all(cell.text.endswith("%") for cell in column(found, "share"))

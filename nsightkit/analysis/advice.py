@@ -111,8 +111,7 @@ def advice_by_kernel(
         launches: rows of kernel_counters, which tell the kernel of a launch.
         kernels: as `classify_kernels` gives them.
     """
-    places = {(k.capture_id, k.kernel_name, k.grid, k.block): place for place, k in enumerate(kernels)}
-    kernel_of = {(row["capture_id"], row["launch_index"]): places.get(_key(row)) for row in launches}
+    kernel_of = kernel_places(launches, kernels)
     found: dict[int, dict[tuple[str, str, str], list[Row]]] = {}
     for row in results:
         place = kernel_of.get((row["capture_id"], row["launch_index"]))
@@ -120,6 +119,12 @@ def advice_by_kernel(
             key = (row["rule"], row["title"] or "", row["speedup_kind"] or "")
             found.setdefault(place, {}).setdefault(key, []).append(row)
     return {place: tuple(sorted(map(_on_kernel, groups.values()), key=_by_estimate)) for place, groups in found.items()}
+
+
+def kernel_places(launches: Iterable[Row], kernels: Sequence[ClassifiedKernel]) -> dict[tuple[str, int], int | None]:
+    """Return (capture, launch index) -> place in `kernels` of the kernel that it is a launch of."""
+    places = {(k.capture_id, k.kernel_name, k.grid, k.block): place for place, k in enumerate(kernels)}
+    return {(row["capture_id"], row["launch_index"]): places.get(_key(row)) for row in launches}
 
 
 def _key(row: Row) -> tuple[str, str, str, str]:

@@ -42,16 +42,19 @@ class Statistics:
 
 
 def integers(column: pa.ChunkedArray) -> Ints:
-    """Return an int32 or int64 column, shape (rows,); what is null is arbitrary."""
-    parts = [np.zeros(0, np.int64)]
-    for chunk in column.chunks:
-        data = chunk.buffers()[1]
-        if data is None:
-            parts.append(np.zeros(len(chunk), np.int64))
-            continue
-        whole = np.frombuffer(data, _WIDTHS[chunk.type.bit_width])
-        parts.append(whole[chunk.offset : chunk.offset + len(chunk)].astype(np.int64, copy=False))
-    return np.concatenate(parts)
+    """Return an int32 or int64 column, shape (rows,), as int64; what is null is arbitrary.
+
+    An int64 column that lies in one piece is not copied, and so cannot be written to.
+    """
+    parts = [_numbers(chunk).astype(np.int64, copy=False) for chunk in column.chunks]
+    return parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0, np.int64), *parts])
+
+
+def _numbers(chunk: pa.Array) -> npt.NDArray[Any]:
+    data = chunk.buffers()[1]
+    if data is None:
+        return np.zeros(len(chunk), np.int64)
+    return np.frombuffer(data, _WIDTHS[chunk.type.bit_width])[chunk.offset :][: len(chunk)]
 
 
 def present(column: pa.ChunkedArray) -> Mask:

@@ -12,22 +12,24 @@ from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from nsightkit.analysis.results import ClassifiedKernel, KernelSummary
+from nsightkit.analysis.results import ClassifiedKernel, KernelSummary, RooflineRow
 
 if TYPE_CHECKING:
     from nsightkit.analysis.advice import KernelAdvice
+    from nsightkit.analysis.counters.timeline_weights import Weight
     from nsightkit.analysis.ranges.repetitions import Repetition
     from nsightkit.analysis.timeline.activity import Activity
     from nsightkit.analysis.timeline.whole_run import RunFigures
 
 # One module each below finding_rules/; the order is the order in which they are asked.
-RULES = ("waiting", "families", "chains", "attention", "kernel_limits", "cold_start")
+RULES = ("waiting", "families", "chains", "attention", "kernel_limits", "reuse", "cold_start")
 # Less than this share of its scope is no finding.
 LEAST_SHARE = 0.02
 CONFIDENCES = ("high", "medium", "low")
 KERNEL_TIME = "kernel time"
 PROFILED_TIME = "profiled GPU time"
 SPAN = "span on the GPU"
+OPERATOR_TIME = "GPU time of all operator calls"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,8 @@ class FindingInputs:
     repetitions: Sequence[Repetition] = ()
     advice: dict[int, tuple[KernelAdvice, ...]] = field(default_factory=dict)  # place in `kernels` -> NVIDIA's rules
     limiters: dict[int, str] = field(default_factory=dict)  # place in `kernels` -> occupancy limiter
+    work: Sequence[RooflineRow] = ()  # operator calls with shapes, where there are no counters
+    weights: dict[int, Weight] = field(default_factory=dict)  # place in `kernels` -> what it stands for in the timeline
 
     @cached_property
     def kernel_ns(self) -> int:

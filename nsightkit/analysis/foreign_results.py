@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nsightkit.analysis.work.model_shapes import ModelShape, shape_from
 
 Item = tuple[str, dict[str, Any]]
+# What our workloads time as decode; the scope of other files does not say whether the prompt's pass is in it.
+DECODE_ALONE = "decode steps without prefill"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class Counted:
     dram_bytes: float
     duration_ns: float
     kernel_count: int
+    prompt: int | None = None
 
     @property
     def flop_per_byte(self) -> float:
@@ -112,6 +115,17 @@ class Parts:
 
 
 @dataclass(frozen=True, slots=True)
+class Similarity:
+    """How alike one weight matrix of two layers is: the cosine between them as vectors, from -1 to 1."""
+
+    weight: str
+    layer_a: int
+    layer_b: int
+    cosine: float
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Results:
     """All that was found; `passed_over` counts objects of no known kind."""
 
@@ -120,6 +134,7 @@ class Results:
     users: tuple[Users, ...] = ()
     quality: tuple[Quality, ...] = ()
     parts: tuple[Parts, ...] = ()
+    similarity: tuple[Similarity, ...] = ()
     model: ModelShape | None = None
     gpu: str | None = None
     prompt: int | None = None
@@ -137,16 +152,39 @@ def parse_results(items: Sequence[Item]) -> Results:
             passed_over += 1
             continue
         made += kind(name, data)
-    about: dict[str, Any] = next((item for item in made if isinstance(item, dict)), {})
+    about: dict[str, Any] = {}
+    for item in made:
+        if isinstance(item, dict):
+            # The first file that states a thing counts, whichever of them comes first in the folder.
+            about = {key: value for key, value in item.items() if value is not None} | about
+    peaks = {(p.arm, p.batch, p.prompt, p.new_tokens): p.peak_bytes for p in made if isinstance(p, _Peak)}
     return Results(
-        timings=tuple(item for item in made if isinstance(item, Timing)),
+        timings=tuple(_with_peak(item, peaks) for item in made if isinstance(item, Timing)),
         counted=tuple(item for item in made if isinstance(item, Counted)),
         users=tuple(item for item in made if isinstance(item, Users)),
         quality=tuple(item for item in made if isinstance(item, Quality)),
         parts=tuple(item for item in made if isinstance(item, Parts)),
+        similarity=tuple(item for item in made if isinstance(item, Similarity)),
         passed_over=passed_over,
         **about,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Peak:
+    """Peak memory of one configuration, from a row of its own."""
+
+    arm: str
+    batch: int
+    prompt: int
+    new_tokens: int
+    peak_bytes: float
+
+
+def _with_peak(timing: Timing, peaks: dict[tuple[str, int, int, int], float]) -> Timing:
+    if timing.peak_bytes is not None:
+        return timing
+    return replace(timing, peak_bytes=peaks.get((timing.arm, timing.batch, timing.prompt, timing.new_tokens)))
 
 
 def _arm(cached: bool) -> str:
@@ -195,8 +233,13 @@ def _shape(sizes: dict[str, Any]) -> ModelShape | None:
     return shape_from(entry)
 
 
-def _own_results(name: str, data: dict[str, Any]) -> list[Timing | Quality]:
+def _own_results(name: str, data: dict[str, Any]) -> list[Timing | Quality | Similarity]:
     settings, metrics = data["settings"], data["metrics"]
+    if data["workload"] == "layer_similarity":
+        return [
+            Similarity(row["weight"], int(row["layer_a"]), int(row["layer_b"]), row["cosine"], settings["source"])
+            for row in data.get("rows", ())
+        ]
     if data["workload"] == "perplexity":
         return [
             Quality(
@@ -216,7 +259,6 @@ def _own_timing(name: str, data: dict[str, Any]) -> Timing:
     settings, metrics, spread = data["settings"], data["metrics"], _decode_spread(data)
     variant = settings.get("variant")
     cached = settings["kv_cache"] if variant is None else variant != "v0"
-    low, high = spread.get("ci_low_ns"), spread.get("ci_high_ns")
     percentiles = tuple(metrics.get(f"step_p{p}_ms") for p in (50, 95, 99))
     return Timing(
         source=name,
@@ -228,13 +270,13 @@ def _own_timing(name: str, data: dict[str, Any]) -> Timing:
         batch=settings["batch_size"],
         prompt=settings["prompt_len"],
         new_tokens=settings["max_new_tokens"],
-        scope="decode steps without prefill",
+        scope=DECODE_ALONE,
         decode_ms=metrics["time_per_output_token_ms"] * settings["max_new_tokens"],
         prefill_ms=metrics.get("time_to_first_token_ms"),
         sample_count=spread.get("count"),
         samples_ms=tuple(_decode_samples(data)),
         warmup=data["warmup_iters"],
-        ci_ms=None if low is None or high is None else (low / 1e6, high / 1e6),
+        ci_ms=_interval_ms(spread),
         step_percentiles_ms=None if None in percentiles else percentiles,
         peak_bytes=data["peak_memory_bytes"],
         kv_bytes=metrics.get("kv_cache_bytes"),
@@ -250,6 +292,11 @@ def _decode_spread(data: dict[str, Any]) -> dict[str, Any]:
     spreads = data["spreads"]
     found: dict[str, Any] = spreads.get("decode") or spreads.get("decode_step") or {}
     return found
+
+
+def _interval_ms(spread: dict[str, Any]) -> tuple[float, float] | None:
+    low, high = spread.get("ci_low_ns"), spread.get("ci_high_ns")
+    return None if low is None or high is None else (low / 1e6, high / 1e6)
 
 
 def _decode_samples(data: dict[str, Any]) -> list[float]:
@@ -285,8 +332,22 @@ def _latency(name: str, row: dict[str, Any]) -> list[Timing]:
             scope="prefill and decode together",
             decode_ms=row["time_total_ms_median"],
             sample_count=row.get("n_samples"),
+            ci_ms=_mean_interval(row),
         )
     ]
+
+
+def _mean_interval(row: dict[str, Any]) -> tuple[float, float] | None:
+    """Return the 95 % interval of the mean by the normal distribution, from the deviation and count in the row."""
+    mean, std, count = (row.get(key) for key in ("time_total_ms_mean", "time_total_ms_std", "n_samples"))
+    if mean is None or std is None or not count:
+        return None
+    half = 1.96 * std / count**0.5
+    return mean - half, mean + half
+
+
+def _peak_memory(name: str, row: dict[str, Any]) -> list[_Peak]:
+    return [_Peak(row["version"], row["batch_size"], row["prompt_length"], row["T"], row["peak_memory_bytes"])]
 
 
 def _capacity(name: str, row: dict[str, Any]) -> list[Users]:
@@ -305,9 +366,8 @@ def _parts(name: str, row: dict[str, Any]) -> list[Parts]:
 def _counters(name: str, data: dict[str, Any]) -> list[Counted]:
     found = re.match(r"(v\w+?)_(prefill|decode)", name)
     variant, phase = found.groups() if found else (name, "unknown")
-    return [
-        Counted(name, variant, phase, data["total_flops"], data["dram_bytes"], data["time_ns"], data["kernel_count"])
-    ]
+    sums = (data["total_flops"], data["dram_bytes"], data["time_ns"], data["kernel_count"])
+    return [Counted(name, variant, phase, *sums, data.get("prompt_length"))]
 
 
 def _peaks(name: str, data: dict[str, Any]) -> list[dict[str, Any]]:
@@ -316,6 +376,7 @@ def _peaks(name: str, data: dict[str, Any]) -> list[dict[str, Any]]:
 
 _VARIANT_ROWS: dict[str, Callable[[str, dict[str, Any]], list[Any]]] = {
     "latency_vs_T": _latency,
+    "vram_vs_T": _peak_memory,
     "max_batch_capacity": _capacity,
     "perplexity": _quality,
     "per_phase_timing": _parts,

@@ -4,10 +4,12 @@ In: nothing. Out: the types that `report` and `cli` read. None stands for "not k
 """
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nsightkit.analysis.roofs.ceiling_table import CeilingRow
     from nsightkit.analysis.story import Story
+    from nsightkit.analysis.work.phase_use import PhaseUse
 
 BOUNDS = ("COMPUTE", "MEMORY", "LATENCY", "BALANCED", "UNKNOWN")
 
@@ -140,6 +142,24 @@ class RooflineRow:
     range_name: str = ""  # the range that it ran in, where rows are told apart by range
     grid: str = ""  # counters: rows of one kernel differ by it and by `block`
     block: str = ""
+    peak_bytes_per_s: float | None = None  # what `bytes_per_s` is held against, at this level
+    bandwidth_source: str = ""  # where that comes from, in words
+    immaterial: tuple[str, ...] = ()  # of `missing`, what could not have shown anything: its pipe was idle
+
+    @property
+    def bandwidth_share(self) -> float | None:
+        """Traffic ÷ bandwidth; None where either is not known."""
+        return self.bytes_per_s / self.peak_bytes_per_s if self.bytes_per_s and self.peak_bytes_per_s else None
+
+    @property
+    def nearer_roof(self) -> str | None:
+        """The roof that the row would meet first: a level of memory or a precision. It is no verdict."""
+        point = self.point
+        if point is not None:
+            return point.precision if point.flop_per_byte >= point.ridge_flop_per_byte else point.level
+        # Traffic alone meets the bandwidth; None where even that was assumed.
+        known = self.bandwidth_share is not None and self.flop == 0
+        return self.level if known and not any(flag.startswith("assumed") for flag in self.flags) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,4 +245,8 @@ class Analysis:
     span_ns: int | None = None  # first start to last end on the GPU
     busy_ns: int | None = None  # union over streams of one GPU; None with several GPUs
     notes: tuple[str, ...] = ()
+    work: tuple[RooflineRow, ...] = ()  # operators with work from shapes, where there are no counters
+    targets: tuple[dict[str, Any], ...] = ()  # rows of counter_targets: what a timeline chose for ncu, and the join
+    ceilings: "tuple[CeilingRow, ...]" = ()  # data sheet, ncu's and measured peaks side by side
+    phase_uses: "tuple[PhaseUse, ...]" = ()  # MFU and MBU of each phase, by source of its work
     story: "Story | None" = None  # findings, phases, timeline strip, NVIDIA's rules; None where not asked for

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from nsightkit.analysis.foreign_results import Quality, Results, Timing
+from nsightkit.analysis.studies.decode import Pair, pairs_of
 from nsightkit.analysis.work import paper_model as paper
 from nsightkit.gpus import GpuSpec, all_gpus
 
@@ -20,6 +21,13 @@ _FIXED_COST_RATIO = 1.25
 _COLD_RATIO = 1.5
 # Counted FLOP below this share of the closed form cannot be rounding: an instruction type is missing.
 _MISSING_SHARE = 0.7
+# Equal work that differs by this much was disturbed. To store the cache costs a fifth where a prefill takes 1 ms on a
+# CPU, and 34 results of others differ by 1.28 at most, so less proves nothing.
+_DISTURBED_RATIO = 1.5
+# Caches that store what prefill computes anyway; others quantize or share while they do it, which is other work.
+_PLAIN_CACHES = ("KV cache on", "v1")
+# Two numbers of one thing in one file differ by rounding only.
+_SAME = 0.01
 # A cache that keeps everything may differ by rounding only.
 _EXACT_TOLERANCE = 0.01
 
@@ -35,7 +43,7 @@ class Flag:
 
 def find_flags(results: Results) -> list[Flag]:
     """Return the flags of `results`, in the order of the rules."""
-    return [flag for rule in RULES for flag in rule(results)]
+    return [flag for rule in RULES for flag in rule.find(results)]
 
 
 def batch_left_out(results: Results) -> Iterable[Flag]:
@@ -56,26 +64,74 @@ def batch_left_out(results: Results) -> Iterable[Flag]:
         )
 
 
-def hidden_fixed_cost(results: Results) -> Iterable[Flag]:
-    """Flag a total whose cost per token falls with the number of tokens: it holds something that happens once.
-
-    total = fixed + tokens × step through the shortest and the longest run of one configuration.
-    """
-    groups: dict[tuple[object, ...], list[Timing]] = defaultdict(list)
+def rate_disagrees(results: Results) -> Iterable[Flag]:
+    """Flag a printed rate that is neither that of one sequence nor that of all by the time beside it."""
     for t in results.timings:
+        printed = t.printed_tokens_per_s
+        rates = (t.tokens_per_s_per_sequence, t.tokens_per_s_aggregate)
+        if printed and all(abs(printed / rate - 1) > _SAME for rate in rates):
+            yield Flag(
+                "rate and time disagree",
+                t.source,
+                f"prints {printed:.4g} tokens/s; {t.new_tokens} tokens in {t.decode_ms:.4g} ms are {rates[0]:.4g} a "
+                f"sequence and {rates[1]:.4g} in all, which are used here",
+            )
+
+
+def time_disagrees(results: Results) -> Iterable[Flag]:
+    """Flag a time that is not the median of the repetitions beside it."""
+    for t in results.timings:
+        if t.samples_ms and abs(t.decode_ms / median(t.samples_ms) - 1) > _SAME:
+            yield Flag(
+                "time and repetitions disagree",
+                t.source,
+                f"states {t.decode_ms:.4g} ms; the median of its {len(t.samples_ms)} repetitions is "
+                f"{median(t.samples_ms):.4g} ms",
+            )
+
+
+@dataclass(frozen=True)
+class FixedCost:
+    """total = fixed + tokens × step, through the shortest and the longest run of one configuration."""
+
+    short: Timing
+    long: Timing
+
+    @property
+    def step_ms(self) -> float:
+        """What a token more costs."""
+        return (self.long.decode_ms - self.short.decode_ms) / (self.long.new_tokens - self.short.new_tokens)
+
+    @property
+    def fixed_ms(self) -> float:
+        """What happens once."""
+        return self.short.decode_ms - self.step_ms * self.short.new_tokens
+
+
+def fixed_costs(timings: Iterable[Timing]) -> list[FixedCost]:
+    """Return where the time of a token falls with the number of tokens: the total holds something that happens once."""
+    groups: dict[tuple[object, ...], list[Timing]] = defaultdict(list)
+    for t in timings:
         if t.cached:
             groups[(t.arm, t.gpu, t.dtype, t.batch, t.prompt, t.scope.startswith("prefill"))].append(t)
+    found = []
     for group in groups.values():
-        short, long = min(group, key=lambda t: t.new_tokens), max(group, key=lambda t: t.new_tokens)
-        if short.new_tokens == long.new_tokens or short.ms_per_token < _FIXED_COST_RATIO * long.ms_per_token:
-            continue
-        step = (long.decode_ms - short.decode_ms) / (long.new_tokens - short.new_tokens)
+        cost = FixedCost(min(group, key=lambda t: t.new_tokens), max(group, key=lambda t: t.new_tokens))
+        falls = cost.short.ms_per_token >= _FIXED_COST_RATIO * cost.long.ms_per_token
+        if cost.short.new_tokens != cost.long.new_tokens and falls:
+            found.append(cost)
+    return found
+
+
+def hidden_fixed_cost(results: Results) -> Iterable[Flag]:
+    """Flag a total whose cost per token falls with the number of tokens."""
+    for cost in fixed_costs(results.timings):
+        short, long = cost.short, cost.long
         yield Flag(
             "fixed cost inside the total",
             f"{short.arm}, batch {short.batch}, prompt {short.prompt}",
             f"{short.ms_per_token:.1f} ms per token at {short.new_tokens} tokens, {long.ms_per_token:.1f} at "
-            f"{long.new_tokens}: about {short.decode_ms - step * short.new_tokens:.0f} ms happen once, a step "
-            f"takes {step:.1f} ms",
+            f"{long.new_tokens}: about {cost.fixed_ms:.0f} ms happen once, a step takes {cost.step_ms:.1f} ms",
         )
 
 
@@ -97,15 +153,18 @@ def without_first(timing: Timing) -> tuple[float, ...]:
     return timing.samples_ms[1:] if flagged else timing.samples_ms
 
 
+_HOW_LONG = "; the counters' own prompt is not recorded, and a longer one takes more"
+
+
 def missing_flop(results: Results) -> Iterable[Flag]:
     """Flag counted FLOP below what the matrix products alone must take: tensor instructions were not counted.
 
-    The prompt is the one that the results record, so for a longer one the gap is larger still.
+    The prompt is that of the counters where they record it, else that of the timings. A longer one would take more.
     """
     if results.model is None:
         return
-    work = paper.Work(prompt=results.prompt or 1, new_tokens=1)
     for one in results.counted:
+        work = paper.Work(prompt=one.prompt or results.prompt or 1, new_tokens=1)
         cost = paper.prefill_cost if one.phase == "prefill" else paper.decode_cost
         least = cost(results.model, work).flop
         if one.phase in ("prefill", "decode") and one.flop < _MISSING_SHARE * least:
@@ -114,8 +173,20 @@ def missing_flop(results: Results) -> Iterable[Flag]:
                 one.source,
                 f"{one.flop / 1e9:.3g} GFLOP counted; the matrix products of one "
                 f"{one.phase} with a prompt of {work.prompt} take {least / 1e9:.3g} GFLOP, so the intensity of "
-                f"{one.flop_per_byte:.3g} FLOP/B is too low",
+                f"{one.flop_per_byte:.3g} FLOP/B is too low{_HOW_LONG if one.prompt is None else ''}",
             )
+
+
+def counters_without_prompt(results: Results) -> Iterable[Flag]:
+    """Flag sums of counters that do not say for which prompt they were made: no other number may stand beside them."""
+    bare = [one for one in results.counted if one.prompt is None]
+    if bare:
+        told = f"the timings have a prompt of {results.prompt}, which need not be theirs" if results.prompt else ""
+        yield Flag(
+            "prompt of the counters not recorded",
+            bare[0].source if len(bare) == 1 else f"{len(bare)} sums of counters",
+            "the files do not say how long the prompt was" + (f"; {told}" if told else ""),
+        )
 
 
 def mixed_peaks(results: Results) -> Iterable[Flag]:
@@ -163,6 +234,28 @@ def unequal_arms(results: Results) -> Iterable[Flag]:
                 )
 
 
+def disturbance(pair: Pair) -> float | None:
+    """Return how many times longer one arm's prefill took where both did equal work; None within noise or unknown."""
+    on, off = pair.on, pair.off
+    if not on.prefill_ms or not off.prefill_ms or on.arm not in _PLAIN_CACHES:
+        return None
+    ratio = max(on.prefill_ms, off.prefill_ms) / min(on.prefill_ms, off.prefill_ms)
+    return ratio if ratio > _DISTURBED_RATIO else None
+
+
+def equal_work_differs(results: Results) -> Iterable[Flag]:
+    """Flag pairs whose prefill, which a cache does not shorten, was timed differently: the machine was not quiet."""
+    for pair in pairs_of(results.timings):
+        ratio = disturbance(pair)
+        if ratio is not None:
+            yield Flag(
+                "equal work timed differently",
+                f"batch {pair.on.batch}, prompt {pair.on.prompt}, {pair.on.new_tokens} tokens",
+                f"prefill, the same work in both arms, took {pair.on.prefill_ms:.4g} ms with a cache and "
+                f"{pair.off.prefill_ms:.4g} ms without ({ratio:.2g} times): the machine was not quiet",
+            )
+
+
 def cache_changes_quality(results: Results) -> Iterable[Flag]:
     """Flag a plain cache whose perplexity is not that of no cache: it answers with wrong entries or positions."""
     groups: dict[int, dict[str, Quality]] = defaultdict(dict)
@@ -184,13 +277,48 @@ def _all_of(timings: list[Timing]) -> str:
     return timings[0].source if len(timings) == 1 else f"{len(timings)} results"
 
 
-RULES: tuple[Callable[[Results], Iterable[Flag]], ...] = (
-    batch_left_out,
-    hidden_fixed_cost,
-    cold_run,
-    missing_flop,
-    mixed_peaks,
-    single_measurement,
-    unequal_arms,
-    cache_changes_quality,
-)
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule: what it looks for, and whether the data hold what it needs."""
+
+    looks_for: str
+    find: Callable[[Results], Iterable[Flag]]
+    applies: Callable[[Results], bool]
+
+
+def _grows(results: Results) -> bool:
+    groups: dict[tuple[object, ...], set[int]] = defaultdict(set)
+    for t in results.timings:
+        if t.cached:
+            groups[t.arm, t.gpu, t.dtype, t.batch, t.prompt].add(t.new_tokens)
+    return any(len(tokens) > 1 for tokens in groups.values())
+
+
+def _has_arms(results: Results) -> bool:
+    groups: dict[tuple[int, int, int], set[str]] = defaultdict(set)
+    for t in results.timings:
+        groups[t.batch, t.prompt, t.new_tokens].add(t.arm)
+    return any(len(arms) > 1 for arms in groups.values())
+
+
+def _has_equal_work(results: Results) -> bool:
+    pairs = pairs_of(results.timings)
+    return any(p.on.arm in _PLAIN_CACHES and p.on.prefill_ms and p.off.prefill_ms for p in pairs)
+
+
+RULES: tuple[Rule, ...] = (
+    Rule("the batch left out of a rate", batch_left_out,
+         lambda r: any(t.batch > 1 and t.printed_tokens_per_s for t in r.timings)),
+    Rule("a rate that its time contradicts", rate_disagrees, lambda r: any(t.printed_tokens_per_s for t in r.timings)),
+    Rule("a time that its repetitions contradict", time_disagrees, lambda r: any(t.samples_ms for t in r.timings)),
+    Rule("a fixed cost inside a total", hidden_fixed_cost, _grows),
+    Rule("a cold first run", cold_run, lambda r: any(len(t.samples_ms) >= 3 for t in r.timings)),
+    Rule("missing tensor FLOP", missing_flop, lambda r: r.model is not None and bool(r.counted)),
+    Rule("counters without a prompt", counters_without_prompt, lambda r: bool(r.counted)),
+    Rule("peaks of two GPUs", mixed_peaks, lambda r: {"flop_per_s", "bytes_per_s"} <= set(dict(r.peaks))),
+    Rule("a single measurement", single_measurement, lambda r: bool(r.timings)),
+    Rule("unequal dtype, device or scope of arms", unequal_arms, _has_arms),
+    Rule("equal work timed differently", equal_work_differs, _has_equal_work),
+    Rule("a cache that changes the text", cache_changes_quality,
+         lambda r: {"v0", "v1"} <= {q.variant for q in r.quality}),
+)  # fmt: skip

@@ -19,6 +19,12 @@ from nsightkit.errors import AnalysisError
 from nsightkit.gpus import GpuSpec
 
 NOT_VALIDATED = "not validated: no prediction was compared with a measurement on the other GPU"
+OTHER_CLOCKS = (
+    "peaks now are ncu's at the clocks of the launch, which it may have locked, and peaks then those of a data sheet "
+    "at its boost clock: part of the difference is the clock"
+)
+# Below this share of its roof a kernel has another limit, so that faster peaks may change nothing.
+NEAR_ROOF = 0.6
 BANDWIDTH = "dram_bytes_per_s"
 # Short names that a user may set.
 ALIASES = {
@@ -56,7 +62,10 @@ class Projection:
 
 @dataclass(frozen=True, slots=True)
 class WhatIf:
-    """All rows, and the sums: GPU time of projected rows and of those that could not be projected."""
+    """All rows, and the sums: GPU time of projected rows and of those that could not be projected.
+
+    `far_ns` is the time of projected rows that lie far below their roof: what they gain or lose may be less.
+    """
 
     rows: tuple[Projection, ...]
     before_ns: float
@@ -64,6 +73,7 @@ class WhatIf:
     unprojected_ns: float
     words: str
     flags: tuple[str, ...] = (NOT_VALIDATED,)
+    far_ns: float = 0.0
 
     @property
     def speedup(self) -> float | None:
@@ -109,7 +119,19 @@ def project(rows: Sequence[RooflineRow], change: Change) -> WhatIf:
         sum(item.after_ns for item in found),
         sum(item.before_ns for item in found if item.reason),
         change.words,
+        flags=(NOT_VALIDATED, *([OTHER_CLOCKS] if whole and _other_clocks(found, change) else [])),
+        far_ns=sum(item.before_ns for item in found if not item.reason and _far(item.row)),
     )
+
+
+def _other_clocks(found: Sequence[Projection], change: Change) -> bool:
+    points = [item.row.point for item in found if not item.reason]
+    return not change.before and any(point and "ncu's peak" in point.roof_source for point in points)
+
+
+def _far(row: RooflineRow) -> bool:
+    share = row.point.efficiency if row.point else row.bandwidth_share
+    return share is not None and share < NEAR_ROOF
 
 
 def _projected(row: RooflineRow, change: Change, whole: bool) -> Projection:
@@ -119,6 +141,8 @@ def _projected(row: RooflineRow, change: Change, whole: bool) -> Projection:
         return _moved_only(row, change, whole)
     if any("times the roof" in flag for flag in point.flags):
         return Projection(row, total, total, "", "", "above the roof: its time is kept")
+    if other := _other_limit(row, point):
+        return Projection(row, total, total, "", "", other)
     name = PEAK_NAMES.get(point.precision)
     factors = (
         _factor(point.peak_flop_per_s, name, change, whole),
@@ -129,10 +153,27 @@ def _projected(row: RooflineRow, change: Change, whole: bool) -> Projection:
     return _moved(row, point, (factors[0], factors[1]))
 
 
+def _terms(point: RooflinePoint) -> tuple[float, float]:
+    """Return compute and memory time at the roof in ns."""
+    return point.flop / point.peak_flop_per_s * NS, point.moved_bytes / point.peak_bytes_per_s * NS
+
+
+def _other_limit(row: RooflineRow, point: RooflinePoint) -> str:
+    """Say what limits the kernel if counters show that its larger time at the roof does not; "" otherwise."""
+    compute, memory = _terms(point)
+    if row.bound == "LATENCY":
+        return "bound by latency, which no peak changes: its time is kept"
+    if row.bound in ("UNKNOWN", "COMPUTE" if compute >= memory else "MEMORY"):
+        return ""
+    return f"bound by a unit outside this roofline ({row.bound}): its time is kept"
+
+
 def _moved_only(row: RooflineRow, change: Change, whole: bool) -> Projection:
     """Project a row without arithmetic by its bandwidth, if it moves data of its own GPU's memory."""
     total = row.total_ns or 0.0
     before = change.before.get(BANDWIDTH)
+    if row.bound == "LATENCY":
+        return Projection(row, total, total, "", "", "bound by latency, which no peak changes: its time is kept")
     if row.flop != 0 or not row.moved_bytes or before is None or any(flag.startswith("assumed") for flag in row.flags):
         return Projection(row, total, total, "", "", "no place under a roof: its time is kept")
     factor = _factor(before, BANDWIDTH, change, whole)
@@ -142,7 +183,7 @@ def _moved_only(row: RooflineRow, change: Change, whole: bool) -> Projection:
 
 
 def _moved(row: RooflineRow, point: RooflinePoint, factors: tuple[float, float]) -> Projection:
-    compute, memory = point.flop / point.peak_flop_per_s * NS, point.moved_bytes / point.peak_bytes_per_s * NS
+    compute, memory = _terms(point)
     then_compute, then_memory = compute / factors[0], memory / factors[1]
     efficiency = max(compute, memory) / point.duration_ns
     total = row.total_ns or 0.0

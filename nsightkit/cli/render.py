@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,10 @@ import click
 
 from nsightkit import __version__
 from nsightkit.cli.inputs import naming_output, new_run, or_newest_run, paths_argument, report_failures
+from nsightkit.cli.judging import judge_stored, judged
+from nsightkit.cli.measured_roofs import kept_roofs
 from nsightkit.cli.progress import progress_bar
+from nsightkit.cli.scoping import notes_of, scoped, whole_of, within_of, within_option
 from nsightkit.errors import IngestError
 from nsightkit.run import Run, RunInfo, is_run
 
@@ -34,6 +38,7 @@ class _Job:
     paths: tuple[Path, ...]
     folder: Path
     failures: list[Failure] = field(default_factory=list)
+    overwrite: bool = True
 
 
 @click.command("render")
@@ -57,6 +62,7 @@ class _Job:
 @click.option(
     "--gpu", metavar="KEY", help="Take the data sheet of this GPU (as rtx-5090) where a capture does not name its own."
 )
+@within_option
 @click.option(
     "--limit", type=click.IntRange(min=0), default=50, show_default=True,
     help="Rows in the tables of the timeline; 0 shows all. The report says how many it leaves out.",
@@ -65,6 +71,7 @@ class _Job:
     "--figures", type=click.Choice(("png", "pdf", "svg")),
     help="Also draw histograms and rooflines as files for papers (uses matplotlib, takes seconds).",
 )  # fmt: skip
+@click.option("--force", "overwrite", is_flag=True, help="With -o: replace the report of another run there.")
 @click.option("--brief", is_flag=True, help="Print the first screen as 25 lines of Markdown, and write nothing.")
 @click.option("--terminal", is_flag=True, help="Print the first screen here, and write nothing.")
 def command(
@@ -74,8 +81,10 @@ def command(
     rule: str,
     margin: float,
     gpu: str | None,
+    within: str | None,
     limit: int,
     figures: str | None,
+    overwrite: bool,
     brief: bool,
     terminal: bool,
 ) -> None:
@@ -97,13 +106,19 @@ def command(
     from nsightkit.analysis import AnalysisOptions
     from nsightkit.report.context import ReportOptions
 
+    inputs = or_newest_run(paths)
+    how = AnalysisOptions(rule, margin, gpu=gpu, roofs=kept_roofs(inputs))
     if brief or terminal:
-        _show(or_newest_run(paths), AnalysisOptions(rule, margin, gpu=gpu), brief)
+        _show(inputs, how, (brief, within))
         return
-    job = _job(or_newest_run(paths), output)
-    options = ReportOptions(FORMATS[format_], limit, figures, job.folder)
+    job = replace(_job(inputs, output), overwrite=overwrite or output is None)
+    if within and output is None:
+        # The report of the whole run stays what it is.
+        name = re.sub("[^A-Za-z0-9_-]+", "-", within).strip("-_")
+        job = replace(job, folder=job.folder.with_name(f"{job.folder.name}-{name}"))
+    options = ReportOptions(FORMATS[format_], limit, figures, job.folder, within)
     with _without_collector():
-        written = _render(job, AnalysisOptions(rule, margin, gpu=gpu), options)
+        written = _render(job, how, options)
     # Dozens of drawings are one line: the folder they lie in.
     for path in dict.fromkeys(p.parent if p.suffix == ".svg" and figures != "svg" else p for p in written):
         click.echo(os.path.relpath(path))
@@ -131,7 +146,7 @@ def _ingested(paths: Sequence[Path]) -> _Job:
 
     run = new_run(paths, None)
     with naming_output(), progress_bar("ingest") as progress:
-        info, failures = ingest_paths(paths, run, IngestOptions(progress=progress))
+        info, failures = ingest_paths(paths, run, IngestOptions(progress=progress, judge=judge_stored))
     return _Job((run.path,) if info.captures else (), run.report_dir, failures)
 
 
@@ -146,29 +161,57 @@ def _render(job: _Job, how: AnalysisOptions, options: ReportOptions) -> tuple[Pa
     job.failures.extend(dataset.failures)
     if dataset.failures and not dataset.info.captures:
         return ()
+    dataset.info = judged(dataset)
+    dataset = scoped(dataset, options.within)
     info, known = _facts(dataset, how)
+    if not job.overwrite:
+        _leave_others_alone(job.folder, info)
     return render_report(Run(job.paths[0]), info, analyze_tables(dataset, known), options)
+
+
+def _leave_others_alone(folder: Path, info: RunInfo) -> None:
+    """Refuse a folder that holds the report of another run; the same run may always be rendered again."""
+    from nsightkit.errors import ReportError
+    from nsightkit.report.standing import other_report, title_of
+
+    other = other_report(folder, info)
+    if other is not None:
+        raise ReportError(
+            f"{folder}: the report of '{other}' stands there, and this one is of '{title_of(info)}'; name another "
+            "folder, or say --force",
+            slug="other-report",
+        )
 
 
 def _facts(dataset: Dataset, how: AnalysisOptions) -> tuple[RunInfo, AnalysisOptions]:
     """Return the description of the run, and what the analysis must know of it."""
+    from nsightkit.analysis.overview import Scope
+    from nsightkit.gpus import gpu_of_key
+
     info = dataset.info if dataset.info.name else replace(dataset.info, name=dataset.name)
     ratios = [ratio for c in info.captures if (ratio := c.overhead.get("ratio"))]
     info = replace(info, nsightkit_version=info.nsightkit_version or __version__)
-    return info, replace(how, tokens=info.tokens, tracing_ratio=max(ratios, default=None))
+    if how.gpu and not info.gpu_name and dataset.has("kernel_counters"):
+        info = replace(info, gpu_name=f"{gpu_of_key(how.gpu).names[0]} (by --gpu)")
+    within = within_of(dataset)
+    scope = Scope(within, whole_of(dataset), tuple(notes_of(dataset))) if within else None
+    return info, replace(how, tokens=info.tokens, tracing_ratio=max(ratios, default=None), scope=scope)
 
 
-def _show(paths: Sequence[Path], how: AnalysisOptions, brief: bool) -> None:
+def _show(paths: Sequence[Path], how: AnalysisOptions, shape: tuple[bool, str | None]) -> None:
     """Print the first screen; captures are read straight from their files."""
     from nsightkit.analysis import analyze_tables
     from nsightkit.ingest.dataset import open_dataset
     from nsightkit.report import first_screen
-    from nsightkit.report.context import Context
+    from nsightkit.report.context import Context, ReportOptions
 
     dataset = open_dataset(paths)
+    brief, within = shape
     if dataset.info.captures or not dataset.failures:
+        dataset.info = judged(dataset)
+        dataset = scoped(dataset, within)
         info, known = _facts(dataset, how)
-        context = Context(info, analyze_tables(dataset, known))
+        context = Context(info, analyze_tables(dataset, known), ReportOptions(within=within))
         if brief:
             click.echo(first_screen.brief_markdown(context), nl=False)
         else:

@@ -20,7 +20,10 @@ _EXACT_UNITS = {"ns": "ns", "byte": "B", "byte/s": "B/s", "flop": "FLOP", "flop/
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph. `role` is lead (the verdict), prose, note (small print), code or signature (code that is folded)."""
+    """A paragraph.
+
+    `role` is quality (of the captures), lead (the verdict), prose, note (small print), code or signature (folded code).
+    """
 
     text: str
     role: str = "prose"
@@ -83,6 +86,14 @@ class Cell:
     href: str = ""
     tags: tuple[str, ...] = ()
 
+    @property
+    def says_more(self) -> bool:
+        """Whether the exact value is another than the text shows: 91.2 % is the same as 91.20 %."""
+        shown, _, shown_unit = self.text.partition(" ")
+        exact, _, exact_unit = self.exact.partition(" ")
+        digits = shown.rstrip("0").rstrip(".") if "." in shown else shown
+        return bool(self.exact) and (digits, shown_unit) != (exact, exact_unit)
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -113,7 +124,10 @@ class Names:
 
 @dataclass(frozen=True)
 class DataTable:
-    """Rows under columns. `hidden` says in words what is not shown; "" where all of it is."""
+    """Rows under columns. `hidden` says in words what is not shown; "" where all of it is.
+
+    `anchors` are the ids of the rows, where something leads to them.
+    """
 
     id: str
     title: str
@@ -121,6 +135,7 @@ class DataTable:
     rows: tuple[tuple[Cell, ...], ...]
     caption: str = ""
     hidden: str = ""
+    anchors: tuple[str, ...] = ()
     kind: ClassVar[str] = "table"
 
 

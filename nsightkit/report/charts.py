@@ -49,6 +49,7 @@ def chart_rules() -> str:
     return fills + (
         f"svg text{{font-family:{_FONT};font-size:12px;fill:var(--ink)}}svg .q{{fill:var(--quiet)}}"
         "svg .m{text-anchor:middle}svg .e{text-anchor:end}svg .on{fill:var(--surface)}"
+        ".plot:not(.wide) text{paint-order:stroke;stroke:var(--surface);stroke-width:3px;stroke-linejoin:round}"
         ".lines{stroke:var(--line);stroke-width:1;fill:none}.axis{stroke:var(--quiet);stroke-width:1;fill:none}"
         ".roof{stroke:var(--ink);stroke-width:1.25;fill:none}.gap{stroke:var(--quiet);stroke-dasharray:2 3;fill:none}"
         ".point{fill-opacity:.82;stroke:var(--surface);stroke-width:1}"

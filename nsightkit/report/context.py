@@ -36,7 +36,7 @@ NEEDS_COUNTERS = (
 NEEDS_ROOFLINE = (
     "No kernel here has work in FLOP, DRAM traffic, duration and roofs together, so none has a place under a roofline. "
     "Nsight Compute collects them with '--set full' or '--set roofline'. Where it does not state a roof, the data "
-    "sheet does if the capture names the GPU."
+    "sheet does if the capture names the GPU, or '--gpu' does."
 )
 # More than this many kernels one by one is no document any more; the rest is counted and said to be left out.
 MOST_KERNELS = 500
@@ -44,6 +44,8 @@ MOST_KERNELS = 500
 MANY_KERNELS = 100
 # Verdicts on a capture, best first.
 QUALITIES = ("good", "usable", "unusable")
+# More versions of one tool than this are counted.
+_MOST_VERSIONS = 3
 # Kernels in the table of the first screen.
 FIRST_ROWS = 8
 
@@ -59,6 +61,7 @@ class ReportOptions:
     limit: int = 50
     figures: str | None = None
     folder: Path | None = None
+    within: str | None = None  # the range that the tables were cut to
 
 
 @dataclass(frozen=True)
@@ -156,14 +159,27 @@ class Context:
     def tools(self, *backends: str) -> str:
         """Return the tools with versions behind the captures of `backends`, as in "ncu 2025.4"."""
         found = [c for c in self.info.captures if not backends or c.backend in backends]
-        return " + ".join(dict.fromkeys(f"{c.backend} {c.tool_version or ''}".strip() for c in found))
+        tools: dict[str, list[str]] = {}
+        for capture in found:
+            versions = tools.setdefault(capture.backend, [])
+            if (capture.tool_version or "") not in versions:
+                versions.append(capture.tool_version or "")
+        return " + ".join(
+            f"{tool} ({len(versions)} versions)" if len(versions) > _MOST_VERSIONS
+            else " + ".join(f"{tool} {version}".strip() for version in versions)
+            for tool, versions in tools.items()
+        )  # fmt: skip
 
     @property
     def timeline_scope(self) -> str:
         """Where numbers of the timeline come from, for captions."""
-        return self.tools("nsys", "nsys-stats", "torch") or "a timeline profiler"
+        return (self.tools("nsys", "nsys-stats", "torch") or "a timeline profiler") + self._inside
 
     @property
     def counter_scope(self) -> str:
         """Where numbers of hardware counters come from, for captions."""
-        return self.tools("ncu") or "hardware counters"
+        return (self.tools("ncu") or "hardware counters") + self._inside
+
+    @property
+    def _inside(self) -> str:
+        return f", inside {self.options.within}" if self.options.within else ""

@@ -8,14 +8,25 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nsightkit.analysis.results import ClassifiedKernel, RooflinePoint, Verdict
-from nsightkit.report.context import Context
+from nsightkit.analysis.results import ClassifiedKernel, RooflinePoint, RooflineRow, Verdict
+from nsightkit.report import operator_rooflines
+from nsightkit.report.context import MANY_KERNELS, Context
+
+if TYPE_CHECKING:
+    from nsightkit.analysis.advice import KernelAdvice
 
 SCHEMA_VERSION = 1
-_ADVICE = ("rule", "title", "kind", "speedup_kind", "estimated_speedup_pct", "launch_count")
+_STATES = 5
+_MOST_WORK = 500
+_MARKUP = re.compile(r"<(?=[/!?sS])")
+# Up to here every integer has a float of its own.
+_WHOLE = 2**53
+_RULE = ("rule", "title", "kind", "speedup_kind")
 
 
 def page_data(context: Context) -> dict[str, Any]:
@@ -37,10 +48,30 @@ def page_data(context: Context) -> dict[str, Any]:
         "memory_operations": _table(analysis.memory_operations[: context.options.limit or None]),
         "classes": _table(analysis.classes),
         "histograms": [_histogram(h) for h in analysis.histograms],
+        "targets": [dict(row) for row in analysis.targets],
         "kernels": _kernels([kernel for _, kernel in kernels], [index for index, _ in kernels]),
+        "work": _work(context),
+        "phase_uses": _table(analysis.phase_uses),
+        "ceilings": _table(analysis.ceilings),
         "anchors": {"kernels": [_anchors(context, kernel.kernel_name) for _, kernel in kernels]},
         **_story(context),
     }
+
+
+def _work(context: Context) -> dict[str, Any]:
+    """Return operators with work from shapes: those with an anchor first, then the rest with their time."""
+    rows = [*operator_rooflines.placed(context), *(row for row in context.analysis.work if row.tier == "none")]
+    names = [field.name for field in fields(RooflineRow)]
+    return {
+        "columns": ["shown", "anchor", *names],
+        "point": _names(RooflinePoint, "kernel_name"),
+        "hidden_count": max(0, len(rows) - _MOST_WORK),
+        "rows": [
+            [operator_rooflines.shown_name(row), number if number <= operator_rooflines.shown_count(context) else None,
+             *(_plain(getattr(row, name)) for name in names)]
+            for number, row in enumerate(rows[:_MOST_WORK], 1)
+        ],
+    }  # fmt: skip
 
 
 def _anchors(context: Context, kernel_name: str) -> list[int]:
@@ -75,12 +106,30 @@ def _story(context: Context) -> dict[str, Any]:
                 for s in activity.series
             ],
         }  # fmt: skip
-    told["rule_advice"] = {
-        str(index): [[getattr(one, name) for name in _ADVICE] for one in advice]
-        for index, advice in story.advice.items()
+    told["rule_advice"] = _advice(story.advice)
+    most = _STATES if len(context.kernels) <= MANY_KERNELS else 2
+    told["warp_states"] = {
+        str(index): [[state.reason, state.share, state.warps_per_issue] for state in states[:most]]
+        for index, states in story.stalls.items()
     }
+    told["timeline_weights"] = {str(index): asdict(weight) for index, weight in story.weights.items()}
     told["occupancy_limiters"] = {str(index): name for index, name in story.limiters.items()}
     return told
+
+
+def _advice(advice: Mapping[int, Sequence[KernelAdvice]]) -> dict[str, Any]:
+    """Return NVIDIA's rules by kernel; what many of them share is a row of `rules`, and they name its place."""
+    rules: dict[tuple[Any, ...], int] = {}
+    rows = {
+        str(index): [
+            [rules.setdefault(tuple(getattr(one, name) for name in _RULE), len(rules)), one.estimated_speedup_pct,
+             one.launch_count]
+            for one in said
+        ]
+        for index, said in advice.items()
+    }  # fmt: skip
+    return {"rule": list(_RULE), "rules": [list(rule) for rule in rules],
+            "columns": ["rule", "estimated_speedup_pct", "launch_count"], "kernels": rows}  # fmt: skip
 
 
 def page_json(context: Context, readable: bool = False) -> str:
@@ -89,9 +138,18 @@ def page_json(context: Context, readable: bool = False) -> str:
     if readable:
         lines = (f"{json.dumps(k)}: {json.dumps(v, allow_nan=False)}" for k, v in data.items())
         return "{\n" + ",\n".join(lines) + "\n}"
-    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
-    # Nothing else could close the element or start a comment in it.
-    return text.replace("<", "\\u003c")
+    text = json.dumps(_short(data), separators=(",", ":"), allow_nan=False)
+    # Only an end tag, a comment or another script element could end the element, or keep its end tag from ending it.
+    return _MARKUP.sub(r"\\u003c", text)
+
+
+def _short(value: Any) -> Any:
+    """Return `value` with each whole float as an integer, which JSON reads as the same number."""
+    if isinstance(value, float):
+        return int(value) if value.is_integer() and abs(value) < _WHOLE else value
+    if isinstance(value, dict):
+        return {key: _short(item) for key, item in value.items()}
+    return [_short(item) for item in value] if isinstance(value, list) else value
 
 
 def _table(rows: tuple[Any, ...]) -> dict[str, Any]:

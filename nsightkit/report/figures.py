@@ -1,6 +1,7 @@
 """Figure files for papers and slides, drawn by matplotlib.
 
-In: a `Context` and a format (png, pdf, svg). Out: one file a histogram and the two rooflines.
+In: a `Context` and a format (png, pdf, svg). Out: one file a histogram, the two rooflines, one roofline a kernel with
+its levels of memory, and the operators by work from shapes.
 This is the only module that imports matplotlib, and it is imported only where figure files are asked for.
 """
 
@@ -8,24 +9,27 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter, PercentFormatter
 
-from nsightkit.analysis.results import Histogram
+from nsightkit.analysis.results import Histogram, RooflinePoint
 from nsightkit.errors import ReportError
 from nsightkit.report import format as fmt
-from nsightkit.report import marks
+from nsightkit.report import marks, operator_rooflines
 from nsightkit.report.charts import PALETTE
 from nsightkit.report.context import BOUND_WORDS, Context
-from nsightkit.report.rooflines import Mark
+from nsightkit.report.rooflines import Mark, log_span
 
 _SHAPES = {"COMPUTE": "o", "MEMORY": "s", "LATENCY": "^", "BALANCED": "D", "UNKNOWN": "o"}
 _SIZE_IN = (6.4, 4.2)
 _DOTS_PER_INCH = 200
+# A file for each kernel; more of them nobody prints.
+_MOST_KERNELS = 24
 
 
 def write_figures(folder: Path, context: Context) -> list[Path]:
@@ -44,6 +48,11 @@ def write_figures(folder: Path, context: Context) -> list[Path]:
     if points:
         drawn["paper-roofline-normalized"] = _roofline(points, normalized=True)
         drawn["paper-roofline-physical"] = _roofline(points, normalized=False)
+    for mark in points[:_MOST_KERNELS]:
+        drawn[f"paper-roofline-{mark.href.removeprefix('#')}"] = _single(mark)
+    operators = operator_rooflines.marks_of(context)
+    if operators:
+        drawn["paper-roofline-operators"] = _roofline(operators, normalized=False)
     # Text stays text, and the same data give the same file.
     settings = {"svg.fonttype": "none", "svg.hashsalt": "nsightkit", "pdf.fonttype": 42}
     with matplotlib.rc_context(settings):
@@ -70,11 +79,49 @@ def _roofline(points: list[Mark], normalized: bool) -> Figure:
             x, y = _coordinates(chosen, normalized)
             drawn = axes.scatter(x, y, s=[_area(mark) for mark in chosen], marker=_SHAPES[bound], label=word)
             drawn.set(color=PALETTE[bound.lower()][0], alpha=0.82, linewidths=0.5, edgecolors="white")
-    axes.set(xscale="log", yscale="log", xlabel=_X_LABEL[normalized], ylabel=_Y_LABEL[normalized])
+    _log_axes(axes, [_coordinates([mark], normalized) for mark in points], [mark.point for mark in points], normalized)
     _draw_roof(axes, points, normalized)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="lower right")
     return figure
+
+
+def _single(mark: Mark) -> Figure:
+    """Return one kernel under its own roof at every level that was counted, with the distance to it."""
+    figure = Figure(figsize=(4.6, 3.4), layout="constrained")
+    axes = figure.subplots()
+    for point in (mark.point, *mark.other_levels):
+        axes.plot(point.flop_per_byte, point.flop_per_s, _SHAPES[mark.bound], color=PALETTE[mark.bound.lower()][0])
+        axes.annotate(f"{point.level} {fmt.share(point.efficiency)} of roof", (point.flop_per_byte, point.flop_per_s),
+                      xytext=(0, -12), textcoords="offset points", ha="center", fontsize=7)  # fmt: skip
+        axes.plot([point.flop_per_byte] * 2, [point.flop_per_s, point.roof_flop_per_s], color=PALETTE["quiet"][0],
+                  linestyle=":", linewidth=1)  # fmt: skip
+    levels = (mark.point, *mark.other_levels)
+    _log_axes(axes, [([p.flop_per_byte], [p.flop_per_s]) for p in levels], levels, normalized=False)
+    axes.set_title(mark.name[:60], fontsize=8)
+    left, right = axes.get_xlim()
+    for point in levels:
+        corner = point.peak_flop_per_s / point.peak_bytes_per_s
+        axes.plot([left, corner, right], [left * point.peak_bytes_per_s, *[point.peak_flop_per_s] * 2],
+                  color=PALETTE["ink"][0], linewidth=0.8, zorder=0)  # fmt: skip
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _log_axes(
+    axes: Any, places: Sequence[tuple[list[float], list[float]]], points: Sequence[RooflinePoint], normalized: bool
+) -> None:
+    """Give the axes the reach of `places` and of the roofs of `points`, and ticks at powers of ten."""
+    ridges = [1.0] if normalized else [point.ridge_flop_per_byte for point in points]
+    peaks = [1.0] if normalized else [point.peak_flop_per_s for point in points]
+    x_low, x_high = log_span([value for xs, _ in places for value in xs] + ridges, 0.4)
+    y_low, y_high = log_span([value for _, ys in places for value in ys] + peaks, 0.3)
+    axes.set(xscale="log", yscale="log", xlabel=_X_LABEL[normalized], ylabel=_Y_LABEL[normalized],
+             xlim=(10**x_low, 10**x_high), ylim=(10**y_low, 10**y_high))  # fmt: skip
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0) if normalized else EngFormatter(sep="\u00a0"))
+    axes.xaxis.set_major_formatter(EngFormatter(sep="\u00a0"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 _X_LABEL = {True: "arithmetic intensity ÷ ridge point", False: "arithmetic intensity [FLOP/byte]"}

@@ -15,12 +15,15 @@ from nsightkit.report import format as fmt
 from nsightkit.report.blocks import Block, DataTable, Facts, Figure, Group, Items, Section, Text
 from nsightkit.report.context import BOUND_WORDS, Context
 from nsightkit.report.sections import overview
+from nsightkit.report.standing import title_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 BRIEF_LINES = 25
 _BRIEF_KERNELS = 5
+# Roles of the paragraphs that are told everywhere, with their look on a terminal.
+_SAID = {"quality": "yellow", "lead": "bold", "prose": ""}
 _FIRST_TABLES = ("findings-first", "overview-kernels")
 
 
@@ -32,7 +35,7 @@ def _walk(blocks: tuple[Block, ...]) -> Iterator[Block]:
 
 
 def _name(context: Context) -> str:
-    return context.info.name or context.info.workload or "Report"
+    return title_of(context.info)
 
 
 def _about(context: Context) -> str:
@@ -48,6 +51,9 @@ def brief_markdown(context: Context) -> str:
     """Return the first screen as Markdown that fits a comment: at most `BRIEF_LINES` lines."""
     parts = list(_walk(overview.build(context).blocks))
     lines = [f"### {fmt.markdown_cell(_name(context))}"]
+    lines += [
+        f"{fmt.markdown_cell(part.text)}  " for part in parts if isinstance(part, Text) and part.role == "quality"
+    ]
     said = [part.text for part in parts if isinstance(part, Text) and part.role in ("lead", "prose")]
     lines += [f"**{fmt.markdown_cell(said[0])}** {' '.join(map(fmt.markdown_cell, said[1:]))}".rstrip()]
     facts = next((part.facts for part in parts if isinstance(part, Facts)), ())
@@ -89,8 +95,8 @@ def terminal(context: Context) -> RenderableType:
         Line(fmt.printable(f"{_name(context)} · {_about(context)}".strip(" ·")), style="dim")
     ]
     for part in parts:
-        if isinstance(part, Text) and part.role in ("lead", "prose"):
-            drawn.append(Line(fmt.printable(part.text), style="bold" if part.role == "lead" else ""))
+        if isinstance(part, Text) and part.role in _SAID:
+            drawn.append(Line(fmt.printable(part.text), style=_SAID[part.role]))
         elif isinstance(part, Facts):
             drawn.append(Line("   ".join(f"{fact.label}: {fact.text}" for fact in part.facts)))
         elif isinstance(part, Items):
@@ -123,7 +129,7 @@ def notebook(context: Context) -> str:
     section: Section = overview.build(context)
     drawn = [f"<p>{html.escape(_name(context))} {html.escape(_about(context))}</p>"]
     for part in _walk(section.blocks):
-        if isinstance(part, Text) and part.role in ("lead", "prose"):
+        if isinstance(part, Text) and part.role in _SAID:
             tag = "h3" if part.role == "lead" else "p"
             drawn.append(f"<{tag}>{html.escape(fmt.printable(part.text))}</{tag}>")
         elif isinstance(part, Facts):

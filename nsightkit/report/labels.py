@@ -45,7 +45,8 @@ _INPUTS = {"flop": "work", "compute_ns": "time at the compute roof", "memory_ns"
 _SUFFIXES = ("_flop_per_byte", "_flop_per_s", "_op_per_s", "_bytes_per_s", "_bytes", "_flop", "_op", "_pct", "_ns",
              "_hz", "_cycles", "_share")  # fmt: skip
 _WORDS = {"fp64": "FP64", "fp32": "FP32", "fp16": "FP16", "bf16": "BF16", "tf32": "TF32", "fp8": "FP8", "fp4": "FP4",
-          "int8": "INT8", "dram": "DRAM", "sm": "SM", "l1": "L1", "l2": "L2", "nvtx": "NVTX"}  # fmt: skip
+          "int8": "INT8", "dram": "DRAM", "sm": "SM", "l1": "L1", "l2": "L2", "nvtx": "NVTX",
+          "fma": "FMA", "alu": "ALU", "xu": "XU", "lsu": "LSU"}  # fmt: skip
 
 
 def metric_unit(name: str) -> str:

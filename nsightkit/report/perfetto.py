@@ -27,7 +27,8 @@ Event = dict[str, Any]
 _BATCH = 8192
 _VERSION = re.compile(r"_v\d+$")
 _PLACES = ("capture_id", "start_ns", "duration_ns", "device_id", "stream_id", "process_id")
-_GPU_PROCESSES = 1_000_000
+# Of the 10 000 numbers that a capture has for its processes, those of GPUs begin here.
+_GPU_PROCESSES = 5_000
 
 
 @dataclass(frozen=True)
@@ -183,9 +184,10 @@ def _asynchronous(place: tuple[int, int], times: tuple[int, int], name: str, ide
 def _call_events(capture: TraceInputs, tracks: _Tracks) -> Iterator[Event]:
     calls = capture.attribution.calls
     names = [_VERSION.sub("", name or "") for name in calls.names.to_pylist()]
-    for row in range(calls.start_ns.size):
-        process = tracks.process("process", int(calls.process[row]))
-        thread = tracks.thread(process, int(calls.thread[row]), _thread_label(int(calls.thread[row])))
+    for row, lane in enumerate(calls.lane.tolist()):
+        process = tracks.process("process", int(calls.lane_process[lane]))
+        thread_id = int(calls.lane_thread[lane])
+        thread = tracks.thread(process, thread_id, _thread_label(thread_id))
         times = (int(calls.start_ns[row]), int(calls.end_ns[row]))
         args = {"correlation_id": int(calls.correlation[row])}
         yield _complete((process, thread), times, names[calls.name_code[row]], "cuda_api", args)
@@ -208,8 +210,9 @@ def _work_events(capture: TraceInputs, tracks: _Tracks) -> Iterator[Event]:
         yield _complete((process, thread), (start, end), _short(name, category), category, args)
         call = int(work.call[row])
         if call >= 0:
-            caller = tracks.process("process", int(calls.process[call]))
-            origin = (caller, tracks.thread(caller, int(calls.thread[call]), ""), int(calls.start_ns[call]))
+            lane = int(calls.lane[call])
+            caller = tracks.process("process", int(calls.lane_process[lane]))
+            origin = (caller, tracks.thread(caller, int(calls.lane_thread[lane]), ""), int(calls.start_ns[call]))
             yield from _arrow(origin, (process, thread, start), f"{tracks.prefix}f{row}")
 
 

@@ -22,7 +22,8 @@ from nsightkit.report.blocks import Block, Figure, Group, Section
 from nsightkit.report.charts import chart_rules, standalone, style_rules
 from nsightkit.report.context import BOUND_WORDS, Context, ReportOptions
 from nsightkit.report.data import page_json
-from nsightkit.report.sections import build_sections
+from nsightkit.report.sections import build_sections, overview
+from nsightkit.report.standing import title_of
 from nsightkit.report.templates import make_environment
 from nsightkit.resources import resource_dir
 from nsightkit.run import Run, RunInfo, write_text
@@ -90,17 +91,25 @@ def markdown_document(
 
 def _shared(context: Context, sections: Sequence[Section]) -> dict[str, Any]:
     info = context.info
-    notes = len(context.analysis.notes) + sum(len(c.notes) for c in info.captures)
     about = [info.gpu_name, f"{fmt.count(info.tokens)} tokens" if info.tokens else None, context.tools() or None]
     return {
-        # The date stands beside it.
-        "name": re.sub(r"-\d{8}-\d{6}(-\d+)?$", "", info.name) or info.workload or "Report",
+        "name": title_of(info),
         "about": [part for part in about if part],
         "created": (info.created_utc or "")[:10],
-        "note_count": notes,
+        "note_count": len(overview.notes(context)),
         "version": info.nsightkit_version or "",
-        "sections": sections,
+        "sections": [section for section in sections if not section.missing],
+        "absent": _absent(sections),
     }
+
+
+def _absent(sections: Sequence[Section]) -> list[tuple[str, list[Section]]]:
+    """Return each reason why sections are not there, with these sections: said once, not six times."""
+    reasons: dict[str, list[Section]] = {}
+    for section in sections:
+        if section.missing:
+            reasons.setdefault(section.missing, []).append(section)
+    return list(reasons.items())
 
 
 def _environment() -> jinja2.Environment:
@@ -112,6 +121,7 @@ def _environment() -> jinja2.Environment:
         "fence": _fence,
         "bound": lambda bound: BOUND_WORDS.get(bound, "all kernels"),
         "icon": _icon,
+        "key_icon": _key_icon,
         "wrap": _wrapping,
         "num": lambda value: f"{value * 100:.4g}",
     }
@@ -123,6 +133,17 @@ def _icon(bound: str) -> Any:
 
     name = bound.lower() if bound.lower() in _ICONS else "unknown"
     return markupsafe.Markup(f'<svg class="icon {name}"><use href="#i-{name}"/></svg>' if _ICONS[name] else "")
+
+
+def _key_icon(mark: str) -> Any:
+    """Return the mark of a legend's entry: a verdict has its shape, a family a square of its color."""
+    import markupsafe
+
+    if mark.lower() in _ICONS:
+        return _icon(mark)
+    return markupsafe.Markup(
+        f'<svg class="icon" viewBox="0 0 12 12" aria-hidden="true"><rect class="{mark}" width="12" height="12"/></svg>'
+    )
 
 
 def _wrapping(name: str) -> Any:

@@ -31,6 +31,7 @@ class Mark:
     bound: str
     time_share: float | None
     href: str = ""
+    other_levels: tuple[RooflinePoint, ...] = ()
 
     @property
     def brief(self) -> str:
@@ -102,21 +103,26 @@ def usable(point: RooflinePoint | None) -> bool:
     return all(math.isfinite(value) and value > 0 for value in numbers)
 
 
-def physical(marks: Sequence[Mark], title: str, labels: int = 5) -> str:
-    """Return intensity against rate, under the roofs of the hardware. `marks` must not be empty."""
+def physical(marks: Sequence[Mark], title: str, labels: int = 5, below: Sequence[str] = ()) -> str:
+    """Return intensity against rate, under the roofs of the hardware, with `below` in the 56 units under the axis.
+
+    `marks` must not be empty.
+    """
     points = [mark.point for mark in marks]
     bandwidths = _distinct([p.peak_bytes_per_s for p in points])[:_MOST_ROOFS]
     peaks = _compute_roofs(points)
     x_values = [p.flop_per_byte for p in points] + [p.ridge_flop_per_byte for p in points]
     y_values = [p.flop_per_s for p in points] + [peak for _, peak in peaks]
-    frame = Frame(LogScale(*_span(x_values, 0.2), 96, 664), LogScale(*_span(y_values, 0.25), 400, 14))
+    frame = Frame(LogScale(*log_span(x_values, 0.2), 96, 664), LogScale(*log_span(y_values, 0.25), 400, 14))
     drawn = frame.axes("arithmetic intensity, FLOP per byte of DRAM traffic", "FLOP/s")
     drawn += _bandwidth_lines(frame, bandwidths, max(peak for _, peak in peaks))
     placed = [(m, m.point.flop_per_byte, m.point.flop_per_s) for m in marks]
     taken = _boxes(frame, placed)
     drawn += _peak_lines(frame, peaks, max(bandwidths), taken)
-    drawn += _points(frame, placed, (labels, False), taken)
-    return Canvas(680, 440, title, _described(marks), "plot", linked=any(m.href for m in marks)).svg(drawn)
+    drawn += [*_points(frame, placed, (labels, False), taken), *below]
+    return Canvas(680, 502 if below else 440, title, _described(marks), "plot", linked=any(m.href for m in marks)).svg(
+        drawn
+    )
 
 
 def normalized(marks: Sequence[Mark], title: str, labels: int = 8) -> str:
@@ -125,8 +131,8 @@ def normalized(marks: Sequence[Mark], title: str, labels: int = 8) -> str:
         (m, m.point.flop_per_byte / m.point.ridge_flop_per_byte, m.point.flop_per_s / m.point.peak_flop_per_s)
         for m in marks
     ]
-    x_low, x_high = _span([x for _, x, _ in placed] + [1.0, 3.0], 0.2)
-    y_low, y_high = _span([y for _, _, y in placed] + [1.0], 0.25)
+    x_low, x_high = log_span([x for _, x, _ in placed] + [1.0, 3.0], 0.2)
+    y_low, y_high = log_span([y for _, _, y in placed] + [1.0], 0.25)
     frame = Frame(LogScale(x_low, x_high, 96, 664), LogScale(y_low, y_high, 400, 14))
     drawn = frame.axes("intensity ÷ ridge point: left of 1 the memory roof is nearer, right of 1 the compute roof", "%")
     right = 10**x_high
@@ -145,10 +151,10 @@ def normalized(marks: Sequence[Mark], title: str, labels: int = 8) -> str:
 def single(mark: Mark, hover: bool = True) -> str:
     """Return one kernel under its own roof, with the distance to it; with `hover` its numbers are under the pointer."""
     p = mark.point
-    x_low, x_high = _span([p.flop_per_byte, p.ridge_flop_per_byte], 0.4)
+    x_low, x_high = log_span([p.flop_per_byte, p.ridge_flop_per_byte], 0.4)
     foot = p.peak_bytes_per_s * min(p.flop_per_byte, p.ridge_flop_per_byte)
-    y_low, y_high = _span([p.flop_per_s, p.peak_flop_per_s, foot], 0.25)
-    frame = Frame(LogScale(x_low, x_high, 78, 300), LogScale(y_low, y_high, 150, 12))
+    y_low, y_high = log_span([p.flop_per_s, p.peak_flop_per_s, foot], 0.25)
+    frame = Frame(LogScale(x_low, x_high, 82, 300), LogScale(y_low, y_high, 150, 12))
     drawn = frame.axes("FLOP/B", "FLOP/s")
     left, right = 10**x_low, 10**x_high
     start = max(left, 10**y_low / p.peak_bytes_per_s)
@@ -165,7 +171,8 @@ def single(mark: Mark, hover: bool = True) -> str:
     return Canvas(308, 190, f"Roofline of {mark.name}", "").svg(drawn)
 
 
-def _span(values: Sequence[float], margin: float) -> tuple[float, float]:
+def log_span(values: Sequence[float], margin: float) -> tuple[float, float]:
+    """Return where an axis for `values` begins and ends, as powers of ten, with `margin` on both sides."""
     finite = [math.log10(v) for v in values if math.isfinite(v) and v > 0]
     low, high = min(finite) - margin, max(finite) + margin
     # Fewer than two powers of ten make no axis.
@@ -278,12 +285,12 @@ def _radius(time_share: float | None) -> float:
 def _shape(mark: Mark, place: tuple[float, float], r: float, words: str) -> str:
     bound = mark.bound.lower()
     flagged = " flagged" if mark.point.flags else ""
-    path = _outline(bound, place, r)
+    path = outline(bound, place, r)
     titled = f"><title>{escape(words)}</title></path>" if words else "/>"
     return f'<path class="{bound}{flagged} point" d="{path}"{titled}'
 
 
-def _outline(bound: str, place: tuple[float, float], r: float) -> str:
+def outline(bound: str, place: tuple[float, float], r: float) -> str:
     """Return the shape of `bound` at `place`: as large as a circle of radius `r`."""
     x, y = place
     if bound == "memory":

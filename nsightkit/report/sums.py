@@ -6,6 +6,7 @@ In: `SumRow` values. Out: a `DataTable`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from nsightkit.analysis.results import SumRow
 from nsightkit.report import blocks
@@ -35,3 +36,10 @@ def table(name: str, title: str, rows: Sequence[SumRow], caption: str, limit: in
         for row in shown
     )
     return DataTable(name, title, COLUMNS, cells, caption, blocks.hidden_rows(len(rows), len(shown), "rows"))
+
+
+def without_bars(data: DataTable) -> DataTable:
+    """Return `data` without bars: a share of rows that lie in one another is no part of a whole."""
+    columns = tuple(replace(column, kind="number") if column.kind == "share" else column for column in data.columns)
+    rows = tuple(tuple(replace(cell, bar=None) for cell in row) for row in data.rows)
+    return replace(data, columns=columns, rows=rows)

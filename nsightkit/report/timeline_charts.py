@@ -15,6 +15,7 @@ from nsightkit.report.charts import FAMILY_MARKS, Canvas, escape, label, num, sh
 if TYPE_CHECKING:
     from nsightkit.analysis.ranges.phases import Phases
     from nsightkit.analysis.timeline.activity import Activity, LaunchSeries
+    from nsightkit.analysis.timeline.memory_use import MemoryUse
 
 _LEFT, _WIDTH = 190, 1000
 _ROW = 26
@@ -71,6 +72,29 @@ def _time_axis(span_ns: int, y: float, scale: float) -> list[str]:
     ]
 
 
+def memory(uses: Sequence[MemoryUse]) -> str:
+    """Return bytes in use from left to right, a row a GPU, each on a scale up to its own peak."""
+    drawn, y = [], 4.0
+    begin = min(use.points[0][0] for use in uses)
+    span = max(1, max(use.points[-1][0] for use in uses) - begin)
+    scale = (_WIDTH - _LEFT) / span
+    for use in uses[:_MOST_ROWS]:
+        bottom, top = y + 60, max(1, use.peak_bytes)
+        steps = "".join(
+            f"H{num(_LEFT + (time - begin) * scale)}V{num(bottom - 56 * used / top)}" for time, used in use.points
+        )
+        words = f"GPU {use.device_id}, most {fmt.with_unit(use.peak_bytes, 'byte')}"
+        drawn += [
+            label(_LEFT - 8, y + 36, words, 'class="e"'),
+            f'<path class="accent" d="M{_LEFT} {num(bottom)}{steps}H{_WIDTH}V{num(bottom)}z"/>',
+            f'<path class="axis" d="M{_LEFT} {num(bottom)}H{_WIDTH}"/>',
+        ]
+        y += 68
+    drawn += _time_axis(span, y, scale)
+    words = f"{fmt.duration(span)} from the first to the last allocation or release."
+    return Canvas(_WIDTH + 10, int(y + 24), "Memory in use along the run", words, "plot wide").svg(drawn)
+
+
 def heat(phases: Phases, columns: int) -> str:
     """Return phases × families: darker is more of the GPU time of all phases; each cell says its share."""
     whole = sum(map(sum, phases.times_ns)) or 1
@@ -95,7 +119,8 @@ def heat(phases: Phases, columns: int) -> str:
             # White on the darkest cells, ink on the others: both keep their contrast.
             ink = ' class="m on"' if shade > 0.55 else ' class="m"'
             drawn.append(label(left + (place + 0.5) * width, y + 17, fmt.share(share), ink.strip()))
-    size = (left + len(phases.families[:columns]) * width + 4, 44 + len(phases.names) * height)
+    # Few columns are not blown up to the width of the page, and the last label has its room.
+    size = (max(_WIDTH, left + len(phases.families[:columns]) * width + 40), 44 + len(phases.names) * height)
     words = f"{len(phases.names)} phases, {len(phases.families)} families; the table below has every number."
     return Canvas(*size, "GPU time by phase and family", words, "plot wide").svg(drawn)
 

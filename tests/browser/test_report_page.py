@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from builders.analysis import HOSTILE_NAMES, make_analysis, make_info, make_story, make_sums
+from builders.work import with_work
 from nsightkit.report import render_report
 from nsightkit.report.context import ReportOptions
 from nsightkit.run import Run
@@ -37,6 +38,7 @@ def files(tmp_path_factory):
         "hostile": (hostile, make_info(name=HOSTILE_NAMES[1], hostname=HOSTILE_NAMES[2])),
         "large": (make_story(make_analysis(500, full=True)), make_info()),
         "levels": (with_levels(make_analysis(20)), make_info()),
+        "operators": (with_work(), make_info()),
     }
     written = {}
     for kind, (analysis, info) in kinds.items():
@@ -239,17 +241,27 @@ def test_without_its_script_the_page_is_whole(opened):
 
 
 @pytest.mark.parametrize("width", [390, 1440])
-@pytest.mark.parametrize("kind", ["plain", "hostile", "large"])
+@pytest.mark.parametrize("kind", ["plain", "hostile", "large", "operators"])
 def test_nothing_is_wider_than_the_screen(opened, kind, width):
     page = opened(kind, viewport={"width": width, "height": 844}).page
+    # What has not been scrolled to yet is not laid out, and may be wider.
+    page.evaluate(
+        """() => {
+            document.querySelectorAll("section, .card, .grid > figure, .names li").forEach((part) => {
+                part.style.contentVisibility = "visible";
+            });
+            document.querySelectorAll("details").forEach((fold) => { fold.open = true; });
+        }"""
+    )
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1440])
-def test_axe_finds_nothing_serious(opened, scheme, width):
+@pytest.mark.parametrize("kind", ["plain", "operators"])
+def test_axe_finds_nothing_serious(opened, scheme, width, kind):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
-    page = opened(color_scheme=scheme, viewport={"width": width, "height": 900}).page
+    page = opened(kind, color_scheme=scheme, viewport={"width": width, "height": 900}).page
     found = axe.Axe().run(page).response["violations"]
     serious = [
         (v["id"], [n["html"][:160] for n in v["nodes"][:3]]) for v in found if v["impact"] in ("serious", "critical")
@@ -435,3 +447,84 @@ def test_every_number_of_the_live_roofline_is_in_the_data(opened):
     assert (
         page.text_content("#roofline-explorer .tools > [role=status]") == "20 of 20 kernels, 100 % of the profiled time"
     )
+
+
+def test_an_operator_is_selected_in_every_view_and_in_the_address(opened):
+    one = opened("operators")
+    page = one.page
+    assert "tier analytic, experimental" in page.text_content("#roofline-explorer")
+    assert page.locator("#roofline-explorer svg a[data-sel]").count() == 4
+    page.click("#roofline-explorer svg a[data-sel=o1] path")
+    assert page.evaluate("location.hash") == "#operator-1"
+    assert page.locator("tr#operator-1.sel").count() == 1
+    assert page.locator("#overview-roofline svg a.sel").count() == 1
+    assert "47.4 % of the operators' time" in page.inner_text(".selection")
+    page.keyboard.press("Escape")
+    page.click("tr#operator-3 td:nth-child(2)")
+    assert page.evaluate("location.hash") == "#operator-3"
+    assert page.get_attribute("#roofline-explorer svg a.sel", "data-sel") == "o3"
+    page.click("#roofline-explorer svg a[data-sel=o2] path", modifiers=["Shift"])
+    assert page.evaluate("location.hash") == "#operators-3-2"
+    page.reload()
+    assert sorted(page.evaluate("Array.from(document.querySelectorAll('tr.sel'), (row) => row.id)")) == [
+        "operator-2", "operator-3"
+    ]  # fmt: skip
+    assert one.said == []
+
+
+def test_what_has_no_place_stands_on_the_strip(opened):
+    page = opened("operators").page
+    assert "No place here: 2 of 4 operators" in page.text_content("#roofline-explorer svg")
+    assert "2 of 4 rows of operators have no place above" in page.text_content("#overview-roofline svg")
+    page.click("#overview-roofline a[href='#operator-2'] path")
+    assert page.locator("tr#operator-2.sel").count() == 1
+    plain = opened("plain").page
+    assert "6 of 20 kernels have no place above" in plain.text_content("#overview-roofline svg")
+
+
+def test_a_phone_shows_all_of_a_finding(opened):
+    page = opened("plain", viewport={"width": 390, "height": 844}).page
+    cells = page.locator("#findings-first tbody tr:first-child td")
+    boxes = [cells.nth(place).bounding_box() for place in range(cells.count())]
+    assert all(box["x"] >= 0 and box["x"] + box["width"] <= 390 for box in boxes)
+    assert [box["y"] for box in boxes] == sorted(box["y"] for box in boxes)
+
+
+@pytest.mark.parametrize("kind", ["plain", "operators"])
+def test_a_phone_can_read_what_a_drawing_says(opened, kind):
+    """No word of a drawing is smaller than 8.5 px: a broad drawing scrolls rather than shrinks."""
+    page = opened(kind, viewport={"width": 390, "height": 844}).page
+    small = page.evaluate(
+        """() => [...document.querySelectorAll(".drawing svg:not(.strip) text")]
+            .filter((text) => text.checkVisibility())
+            .filter((text) => Math.hypot(text.getScreenCTM().a, text.getScreenCTM().b)
+                * parseFloat(getComputedStyle(text).fontSize) < 8.5)
+            .map((text) => [text.closest("figure, section").id, text.textContent])"""
+    )
+    assert small == []
+
+
+@pytest.mark.parametrize("kind", ["plain", "operators", "large"])
+def test_no_word_leaves_its_drawing(opened, kind):
+    page = opened(kind).page
+    outside = page.evaluate(
+        """() => [...document.querySelectorAll("#overview .drawing svg, #kernel-rooflines svg")]
+            .flatMap((svg) => [...svg.querySelectorAll("text")].map((text) => {
+                const [words, room] = [text.getBBox(), svg.viewBox.baseVal];
+                const inside = words.x >= room.x && words.x + words.width <= room.x + room.width
+                    && words.y + words.height <= room.y + room.height;
+                return inside ? null : text.textContent;
+            }))
+            .filter((words) => words !== null)"""
+    )
+    assert outside == []
+
+
+def test_on_paper_no_heading_stands_alone_at_the_foot_of_a_page(opened):
+    page = opened().page
+    page.emulate_media(media="print")
+    loose = page.evaluate(
+        """() => [...document.querySelectorAll("main h1, main h2, main h3, main h4")]
+            .filter((head) => getComputedStyle(head).breakAfter !== "avoid").map((head) => head.textContent)"""
+    )
+    assert loose == []

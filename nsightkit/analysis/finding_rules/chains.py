@@ -26,7 +26,7 @@ def find(inputs: FindingInputs) -> Iterator[Finding]:
                 "chains", _TITLE, _ACTION,
                 (Number("chains", chains.chain_count, "count"),
                  Number("launches in them", chains.launch_count, "count"),
-                 Number("time in them", chains.total_ns, "ns")),
+                 Number("in them", chains.total_ns, "ns")),
                 chains.saved_ns, chains.saved_ns / activity.kernel_ns, KERNEL_TIME,
                 "all but the longest kernel of each chain", "medium",
                 "the order on the stream was recorded; the tensors between the kernels were not",
@@ -38,8 +38,8 @@ def find(inputs: FindingInputs) -> Iterator[Finding]:
         total, launches = sum(k.total_ns for k in kernels), sum(k.launch_count for k in kernels)
         yield Finding(
             "chains", _TITLE, _ACTION,
-            (Number("pointwise share of the kernel time", share, "1"), Number("launches", launches, "count"),
-             Number("mean launch", total / launches if launches else 0.0, "ns")),
+            (Number("of the kernel time is pointwise", share, "1"), Number("launches", launches, "count"),
+             Number("a launch on average", total / launches if launches else 0.0, "ns")),
             total / 2, share / 2, KERNEL_TIME, "half of it, if every two became one", "low",
             "only sums are known: neither the order of the launches nor the tensors between them",
             tuple(kernel.kernel_name for kernel in kernels),

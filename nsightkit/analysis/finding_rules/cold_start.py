@@ -25,8 +25,9 @@ def find(inputs: FindingInputs) -> Iterator[Finding]:
         yield Finding(
             "cold_start", f"The measurement holds a cold start: the first '{row.name}' is no typical one",
             "Leave the first instance out of the capture (--range with warm-up), or look at the others alone.",
-            (Number("first by median of the others", row.cold_ratio or 0.0, "×"), Number("first", row.first_ns, "ns"),
-             Number("median of the others", row.steady_median_ns, "ns"),
+            (Number("the median of the others", row.cold_ratio or 0.0, "×"),
+             Number("for the first", row.first_ns, "ns"),
+             Number("in the median of the others", row.steady_median_ns, "ns"),
              Number("instances", row.instance_count, "count")),
             None, None, SPAN, "no time to save: what the numbers mean", "high", "both were measured in one capture",
         )  # fmt: skip

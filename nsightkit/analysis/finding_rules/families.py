@@ -55,10 +55,10 @@ def _gemv(inputs: FindingInputs, kernels: Sequence[KernelSummary]) -> Finding:
         if (found := inputs.timeline_shares.get(kernel.kernel_name)) and found.kernel_name in names
     ]  # fmt: skip
     memory = [kernel for kernel in counted if kernel.verdict.bound == "MEMORY"]
-    evidence = [Number("GEMV share of the kernel time", share, "1"), Number("GEMV time", total, "ns"),
+    evidence = [Number("of the kernel time in GEMV", share, "1"), Number("in GEMV", total, "ns"),
                 Number("launches", sum(kernel.launch_count for kernel in kernels), "count")]  # fmt: skip
     if counted:
-        evidence.append(Number("memory-bound among its profiled kernels", len(memory) / len(counted), "1"))
+        evidence.append(Number("of its profiled kernels memory-bound", len(memory) / len(counted), "1"))
     throughput = [v for kernel in counted if (v := kernel.counters.get("dram_throughput_pct")) is not None]
     if throughput:
         evidence.append(Number("highest DRAM throughput among them", max(throughput), "%"))
@@ -79,7 +79,7 @@ def _gemv(inputs: FindingInputs, kernels: Sequence[KernelSummary]) -> Finding:
 def _avoidable(inputs: FindingInputs, kernels: Sequence[KernelSummary], title: str, action: str) -> Finding:
     share, total = inputs.share_of(kernels), sum(kernel.total_ns for kernel in kernels)
     launches = sum(kernel.launch_count for kernel in kernels)
-    evidence = (Number("share of the kernel time", share, "1"), Number("time", total, "ns"),
+    evidence = (Number("of the kernel time", share, "1"), Number("in all", total, "ns"),
                 Number("launches", launches, "count"))  # fmt: skip
     return Finding(
         "families", title, action, evidence, total, share, KERNEL_TIME, "all of it, if none were needed", "medium",

@@ -24,6 +24,7 @@ from nsightkit.analysis.results import ClassifiedKernel
 
 _MOST = 5
 _LEAST_TAIL = 0.2
+_TAIL = "even out its waves of blocks, the last is mostly empty"
 _LOW_OCCUPANCY_PCT = 50.0
 _LEAST_ESTIMATE_PCT = 10.0
 # Launches of one name that differ by more than this have several shapes, and the profiled one is one of them.
@@ -43,7 +44,7 @@ def find(inputs: FindingInputs) -> Iterator[Finding | Withheld]:
     found: list[Finding] = []
     absent = 0
     for place, kernel in enumerate(inputs.kernels):
-        weight = _weight(inputs, kernel)
+        weight = _weight(inputs, place, kernel)
         absent += weight is None
         finding = _finding(inputs, place, weight) if weight else None
         if finding and (finding.stake_share or 0.0) >= LEAST_SHARE:
@@ -57,7 +58,12 @@ def find(inputs: FindingInputs) -> Iterator[Finding | Withheld]:
         )
 
 
-def _weight(inputs: FindingInputs, kernel: ClassifiedKernel) -> _Weight | None:
+def _weight(inputs: FindingInputs, place: int, kernel: ClassifiedKernel) -> _Weight | None:
+    if place in inputs.weights:
+        joined = inputs.weights[place]
+        of = f"{KERNEL_TIME} in {joined.range_name}" if joined.range_name else KERNEL_TIME
+        doubt = "" if joined.match == "exact" else "which of its launches ncu saw could not be told, only their shape"
+        return _Weight(joined.share, joined.total_ns, of, "; ".join((*([doubt] if doubt else []), *joined.flags)))
     if not inputs.top_kernels:
         if kernel.total_ns is None or kernel.time_share is None:
             return None
@@ -83,11 +89,15 @@ def _finding(inputs: FindingInputs, place: int, weight: _Weight) -> Finding | No
     if fraction is None:
         return None
     cause, action = _cause(inputs, place)
+    if cause == _TAIL:
+        # More than the empty part of the last wave no even grid can save.
+        fraction, basis = min(fraction, _tail(kernel)), "the empty part of its last wave"
+        evidence.append(Number("waves of blocks per SM", kernel.counters.get("waves_per_sm") or 0.0))
     confidence = "low" if weight.doubt else "medium"
     reason = weight.doubt or "the counters are of these launches; a roof is seldom reached"
     return Finding(
         "kernel_limits", f"{kernel.friendly_name}: {cause}", action,
-        (*evidence, Number(f"its share of the {weight.of}", weight.share, "1")),
+        (*evidence, Number(f"of the {weight.of}", weight.share, "1")),
         fraction * weight.total_ns, fraction * weight.share, weight.of, basis, confidence, reason,
         (kernel.kernel_name,),
     )  # fmt: skip
@@ -108,9 +118,15 @@ def _saving(inputs: FindingInputs, place: int) -> tuple[float | None, str, list[
         return (
             percent / 100,
             f"NVIDIA's estimate, rule {best.rule}",
-            [Number("estimated by NVIDIA's rule", percent, "%")],
+            [Number("of its time, by NVIDIA's estimate", percent, "%")],
         )
     return None, "", []
+
+
+def _tail(kernel: ClassifiedKernel) -> float:
+    """Return how much of the waves of blocks is empty: 1.2 waves take the time of 2, and 0.8 of them do nothing."""
+    waves = kernel.counters.get("waves_per_sm")
+    return (math.ceil(waves) - waves) / math.ceil(waves) if waves is not None and waves > 1 else 0.0
 
 
 def _cause(inputs: FindingInputs, place: int) -> tuple[str, str]:
@@ -120,28 +136,34 @@ def _cause(inputs: FindingInputs, place: int) -> tuple[str, str]:
     waves, occupancy = counters.get("waves_per_sm"), counters.get("achieved_occupancy_pct")
     rules = {a.rule: a for a in inputs.advice.get(place, ()) if (a.estimated_speedup_pct or 0.0) >= _LEAST_ESTIMATE_PCT}
     if bound == "LATENCY" and waves is not None and waves < 1:
-        return "its grid is too small for the GPU", "Give it more blocks: a larger batch, split-K, or smaller tiles."
+        return (
+            "a larger grid, since it does not fill the GPU",
+            "Give it more blocks: a larger batch, split-K, or smaller tiles.",
+        )
     if bound == "LATENCY" and occupancy is not None and occupancy < _LOW_OCCUPANCY_PCT and place in inputs.limiters:
         limiter = inputs.limiters[place]
         return (
-            f"low occupancy, limited by {limiter}, and nothing is busy",
+            f"raise its occupancy, limited by {limiter}: nothing is busy",
             f"Use less of {limiter}, or more work a thread.",
         )
-    if waves is not None and waves > 1 and (math.ceil(waves) - waves) / math.ceil(waves) >= _LEAST_TAIL:
-        return "its last wave of blocks is mostly empty", "Change the tile or the grid so that waves come out even."
+    if _tail(kernel) >= _LEAST_TAIL:
+        return _TAIL, "Change the tile or the grid so that waves come out even."
     if "UncoalescedGlobalAccess" in rules or "MemoryCacheAccessPattern" in rules:
-        return "its threads use part of the bytes they fetch", "Make neighboring threads read neighboring addresses."
+        return "let its threads use all the bytes they fetch", "Make neighboring threads read neighboring addresses."
     stall = rules.get("CPIStall")
     if stall is not None and stall.title:
-        return f"its warps wait: {stall.title.lower()}", "See NVIDIA's rule on its card for the instruction to look at."
+        return (
+            f"cut the time its warps wait ({stall.title.lower()})",
+            "See NVIDIA's rule on its card for the instruction to look at.",
+        )
     if "TheoreticalOccupancy" in rules or "AchievedOccupancy" in rules:
         limiter = f", limited by {inputs.limiters[place]}" if place in inputs.limiters else ""
         return (
-            f"few warps hide its latency{limiter}",
+            f"more warps to hide its latency{limiter}",
             "Launch more blocks, or use fewer registers and less shared memory.",
         )
     words = {"COMPUTE": "computes", "MEMORY": "moves data", "LATENCY": "waits"}
     return (
-        f"{words.get(bound, 'runs')} below its roof",
+        f"bring it closer to its roof: it {words.get(bound, 'runs')} below",
         "Compare its tile, dtype and access pattern with a faster kernel.",
     )

@@ -1,7 +1,8 @@
 """Time in which the GPU computes nothing: late launches, the host, synchronization, copies, collectives.
 
 In: shares of the span by cause, and how much tracing slowed the run down. Out: findings. Without a measured overhead of
-tracing nothing is said of idle time, since tracing itself makes gaps; what runs on the GPU is not in doubt.
+tracing no cause is given for idle time, since tracing itself makes gaps: that the GPU had nothing to do is said as a
+fact of the trace, with low confidence. What runs on the GPU is not in doubt.
 
 Source: docs/method.md, rules for launch-bound runs and for tracing overhead.
 """
@@ -25,6 +26,21 @@ _IDLE = {
         "The host waits for the GPU, then the GPU for the host",
         "Remove synchronizing calls (.item(), .cpu(), cudaDeviceSynchronize) from the step.",
     ),
+}
+_LOST_TO = {
+    "LAUNCH": "late launches",
+    "HOST": "code on the host",
+    "SYNCHRONIZATION": "synchronization",
+    "COMMUNICATION": "communication alone",
+    "TRANSFER": "copies alone",
+}
+# What the idle time of a trace lies in: the words behind the share.
+_IN_TRACE = {
+    "LAUNCH": "of the span idle before a late launch",
+    "HOST": "of the span idle while the host ran other code",
+    "SYNCHRONIZATION": "of the span idle after a synchronization",
+    "QUEUED": "of the span idle with a launch already queued",
+    "UNKNOWN": "of the span idle for a cause not known",
 }
 _ON_GPU = {
     "COMMUNICATION": (
@@ -52,9 +68,27 @@ def find(inputs: FindingInputs) -> Iterator[Finding | Withheld]:
     if figures.idle_share < LOSS_THRESHOLD:
         return
     if not figures.tracing_allows_idle_verdict:
+        if figures.tracing_ratio is None:
+            yield _as_traced(figures)
         yield Withheld("waiting", _why_not(figures))
         return
     yield from _idle(figures, LOSS_THRESHOLD)
+
+
+def _as_traced(figures: RunFigures) -> Finding:
+    """Return what the trace shows of idle time by cause: a fact with a reservation, no verdict."""
+    idle = ("LAUNCH", "HOST", "SYNCHRONIZATION", "QUEUED", "UNKNOWN")
+    causes = sorted((name for name in idle if figures.shares[name] >= _LEAST), key=lambda name: -figures.shares[name])
+    evidence = [Number("of the span idle in all", figures.idle_share, "1")]
+    evidence += [Number(_IN_TRACE[name], figures.shares[name], "1") for name in causes]
+    return Finding(
+        "waiting", "Give the GPU work while it idles, once the cause is measured",
+        "Time the same run without a tracer beside it ('nsightkit profile' does): only then is it known which of these "
+        "gaps are the program's.",
+        tuple(evidence), figures.idle_share * figures.span_ns, figures.idle_share, SPAN,
+        "all idle time of the trace; what tracing added to it is not known", "low",
+        "the overhead of tracing was not measured, and tracing makes gaps of its own",
+    )  # fmt: skip
 
 
 def _why_not(figures: RunFigures) -> str:
@@ -83,11 +117,11 @@ def _idle(figures: RunFigures, threshold: float) -> Iterator[Finding | Withheld]
 def _finding(figures: RunFigures, words: tuple[str, str, str], confidence: str, reason: str) -> Finding:
     cause, title, action = words
     share = figures.shares[cause]
-    evidence = [Number(f"{cause.lower()} share of the span", share, "1"), Number("span", figures.span_ns, "ns")]
+    evidence = [Number(f"of the span goes to {_LOST_TO[cause]}", share, "1"), Number("span", figures.span_ns, "ns")]
     if cause == "LAUNCH":
-        evidence.append(Number("idle with an empty queue", figures.empty_queue_share_of_idle or 0.0, "1"))
+        evidence.append(Number("of the idle time with an empty queue", figures.empty_queue_share_of_idle or 0.0, "1"))
         if figures.mean_launch_ns is not None:
-            evidence.append(Number("launch call to start, queue empty", figures.mean_launch_ns, "ns"))
+            evidence.append(Number("from launch call to start, queue empty", figures.mean_launch_ns, "ns"))
     return Finding(
         "waiting", title, action, tuple(evidence), share * figures.span_ns, share, SPAN,
         "all of that time", confidence, reason,

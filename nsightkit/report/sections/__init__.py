@@ -20,6 +20,7 @@ SECTIONS = (
     "launches",
     "ranges",
     "calls",
+    "targets",
     "classification",
     "longest",
     "histograms",

@@ -31,7 +31,9 @@ def build(context: Context) -> Section:
     """Return counts, means and rows of the classification."""
     if not context.analysis.kernels:
         return Section("classification", "Classification", missing=NEEDS_COUNTERS)
-    parts = (Text(_rule_words(context)), _counts(context), _means(context), _rows(context))
+    # The means of one kernel are its values, which stand on its card.
+    means = (_means(context),) if len(context.analysis.kernels) > 1 else ()
+    parts = (Text(_rule_words(context)), _counts(context), *means, _rows(context))
     return Section("classification", "Classification", parts)
 
 

@@ -83,9 +83,11 @@ def _link(context: Context, finding: Finding) -> str:
 
 
 def evidence_words(finding: Finding) -> str:
-    """Return the evidence in one line: each number with its name."""
+    """Return the evidence in one line: each number, and behind it what it counts."""
     return "; ".join(_said(number) for number in finding.evidence)
 
 
 def _said(number: Number) -> str:
-    return f"{number.label} {fmt.with_unit(number.value, number.unit)}"
+    # A percentage in a sentence is a share: the profiler's second decimal stays in the tables of counters.
+    value = fmt.share(number.value / 100) if number.unit == "%" else fmt.with_unit(number.value, number.unit)
+    return f"{value} {number.label}"

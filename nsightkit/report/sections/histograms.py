@@ -11,6 +11,8 @@ from nsightkit.report import format as fmt
 from nsightkit.report.blocks import Cell, Column, DataTable, Figure, Group, Section, Text
 from nsightkit.report.context import NEEDS_COUNTERS, Context
 
+# A distribution of three values is three values.
+LEAST_KERNELS = 4
 _COLUMNS = (
     Column("from", "From", "", "number"),
     Column("to", "To", "", "number"),
@@ -21,6 +23,10 @@ _COLUMNS = (
 def build(context: Context) -> Section:
     """Return the histograms of all metrics that any kernel has."""
     drawn = [h for h in context.analysis.histograms if sum(h.counts)]
+    if drawn and len(context.analysis.kernels) < LEAST_KERNELS:
+        few = blocks.counted(len(context.analysis.kernels), "profiled kernel")
+        words = f"{few}, too few for a distribution: the cards have each value."
+        return Section("histograms", "Histograms", missing=words)
     if not drawn:
         return Section("histograms", "Histograms", missing=NEEDS_COUNTERS)
     names = [fmt.printable(k.friendly_name) for k in context.analysis.kernels]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nsightkit.analysis.results import ClassifiedKernel
+from nsightkit.analysis.results import ClassifiedKernel, Verdict
 from nsightkit.report import blocks
 from nsightkit.report import format as fmt
 from nsightkit.report.blocks import Block, Cell, Group, Items, Pairs, Section, Text
@@ -17,9 +17,11 @@ from nsightkit.tables import COUNTER_COLUMNS
 
 if TYPE_CHECKING:
     from nsightkit.analysis.advice import KernelAdvice
+    from nsightkit.analysis.counters.timeline_weights import Weight
 
 _MARKDOWN_CARDS = 24
-_RULES_FEW, _RULES_MANY = 12, 2
+_RULES_FEW, _RULES_MANY = 12, 1
+_STATES_FEW, _STATES_MANY = 5, 1
 # Of many kernels, signatures stand among the full names only, and cards show these counters and the work done; the
 # data of the page hold all of them.
 _SHORT_CARD = (
@@ -49,21 +51,25 @@ def _card(context: Context, index: int, kernel: ClassifiedKernel) -> Group:
     verdict = kernel.verdict
     inputs = ", ".join(metric_text(name, value) for name, value in verdict.inputs.items())
     margin = "" if verdict.margin is None else f", margin {fmt.plain(verdict.margin)} {verdict.margin_unit}".rstrip()
-    said = [f"Rule {verdict.rule} (inputs: {verdict.tier}): {verdict.rule_verdict or 'no word of its own'}{margin}."]
+    said = []
+    if len(context.kernels) <= MANY_KERNELS:
+        # Of many kernels this stands in the table of verdicts only.
+        word = verdict.rule_verdict or "no word of its own"
+        said.append(f"Rule {verdict.rule} (inputs: {verdict.tier}): {word}{margin}.")
     if inputs:
         of_all = " (sums over its launches)" if kernel.launch_count > 1 else ""
         said.append(f"Decided by {inputs}{of_all}.")
-    if verdict.missing:
-        said.append(f"Missing: {_some([metric_label(name) for name in verdict.missing])}.")
+    said += _missing(verdict)
     if verdict.limiter:
         said.append(f"Busiest unit: {verdict.limiter}.")
     story = context.analysis.story
     if story and index in story.limiters:
         said.append(f"Theoretical occupancy is limited by {story.limiters[index]}.")
-    said += _places(context, kernel)
+    said += _places(context, index, kernel)
     suspects = kernel.point.flags if kernel.point else ()
     said += [f"Suspect: {flag}." for flag in suspects]
     said += [f"Note: {flag}." for flag in verdict.flags if flag not in suspects]
+    said += _stalls(context, index)
     parts.append(Items(tuple(said), "note"))
     parts += _against_class(context, kernel)
     parts += _advice(context, index)
@@ -73,9 +79,53 @@ def _card(context: Context, index: int, kernel: ClassifiedKernel) -> Group:
     return Group(tuple(parts), kernel.friendly_name, "card", context.anchor(index), verdict.bound, subtitle)
 
 
-def _places(context: Context, kernel: ClassifiedKernel) -> list[str]:
+def _missing(verdict: Verdict) -> list[str]:
+    """Say what the rule lacked, apart from that what could not have changed its verdict, and what would collect it."""
+    deciding = [metric_label(name) for name in verdict.missing if name not in verdict.immaterial]
+    idle = [metric_label(name) for name in verdict.immaterial]
+    said = []
+    if deciding:
+        said.append(f"Missing: {_some(deciding)}{f'; {verdict.remedy}' if verdict.remedy else ''}.")
+    if idle:
+        said.append(f"Not collected, and without effect on the verdict, as its pipe was idle: {_some(idle)}.")
+    return said
+
+
+def _stalls(context: Context, index: int) -> list[str]:
+    """Say what a warp spent its cycles on between two instructions, the largest parts first."""
+    states = context.analysis.story.stalls.get(index, ()) if context.analysis.story else ()
+    if not states:
+        return []
+    from nsightkit.analysis.counters.stalls import MEANINGS
+
+    few = len(context.kernels) <= MANY_KERNELS
+    shown = [
+        f"{fmt.share(state.share)} {MEANINGS.get(state.reason, state.reason)}" + (f" ({state.reason})" if few else "")
+        for state in states[: _STATES_FEW if few else _STATES_MANY]
+    ]
+    cycles = sum(state.warps_per_issue for state in states)
+    rest = "" if len(states) <= len(shown) else f"; {blocks.counted(len(states) - len(shown), 'further state')}"
+    return [f"A warp takes {fmt.plain(cycles)} cycles from one instruction to the next: {', '.join(shown)}{rest}."]
+
+
+def _weight_words(weight: Weight) -> str:
+    """Say which launches of the timeline the profiled ones stand for, and how far the two executions differ."""
+    said = (
+        f"Stands for {blocks.counted(weight.launch_count, 'launch', 'launches')} of the timeline, "
+        f"{fmt.duration(weight.total_ns)}, {fmt.share(weight.share)} of the kernel time "
+        f"{f'in {fmt.printable(weight.range_name)}' if weight.range_name else 'of the run'} (match: {weight.match})"
+    )
+    if weight.duration_ratio is not None:
+        said += f"; under ncu it took {fmt.plain(weight.duration_ratio)} times as long"
+    return said + "".join(f"; {fmt.printable(flag)}" for flag in weight.flags) + "."
+
+
+def _places(context: Context, index: int, kernel: ClassifiedKernel) -> list[str]:
     """Say where in the tree of ranges the timeline saw the kernel, and how many launches of it."""
     timed = context.timeline_of.get(kernel.kernel_name)
+    weight = context.analysis.story.weights.get(index) if context.analysis.story else None
+    if weight is not None:
+        return [_weight_words(weight)]
     if timed is None:
         return []
     said = (
@@ -117,7 +167,7 @@ def _advice(context: Context, index: int) -> list[Block]:
         return []
     items = [_rule_words(advice, few) for advice in shown]
     if len(said) > len(shown):
-        items.append(f"{fmt.count(len(said) - len(shown))} further rules are not shown.")
+        items.append(f"{blocks.counted(len(said) - len(shown), 'further rule')} not shown.")
     title = "NVIDIA's rules; global speed-ups are of the launch, local ones of a section, none add up"
     return [Group((Items(tuple(items)),), title, "fold")] if few else [Items(tuple(items), "note")]
 

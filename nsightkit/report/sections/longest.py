@@ -26,6 +26,8 @@ def build(context: Context) -> Section:
     timed = [(i, k) for i, k in enumerate(context.analysis.kernels) if k.duration_ns is not None]
     if not timed:
         return Section("longest", "Longest kernels", missing=NEEDS_COUNTERS)
+    if len(timed) < 2:
+        return Section("longest", "Longest kernels", missing="One profiled kernel has a duration: there is no order.")
     timed.sort(key=lambda pair: -(pair[1].duration_ns or 0.0))
     rows = tuple(
         (

@@ -12,6 +12,7 @@ from nsightkit.report import blocks
 from nsightkit.report import format as fmt
 from nsightkit.report.blocks import Block, Column, DataTable, Group, Items, Section, Text
 from nsightkit.report.context import Context
+from nsightkit.report.overhead_words import overhead_line
 
 _RULES = {
     "roofline": (
@@ -53,6 +54,20 @@ _TWO_RUNS = (
 )
 
 
+_STAKES = (
+    "Findings: each rule states its evidence, the scope of its stake and its confidence. Less than 2 % of its scope is "
+    "no finding; stakes are upper bounds and never added up. The rules stand in docs/method.md, Findings."
+)
+_STATES = (
+    "Cycles between two instructions of a warp, by state: ncu's samples at the schedulers (WarpStateStats), launches "
+    "of a kernel weighted by duration; shares are of all states, issuing included."
+)
+_WEIGHTS = (
+    "A profiled kernel stands for those launches of the timeline that agree in name, grid, block, shared memory, range "
+    "and place within the step (match exact), or in all but the place (shape); others are not joined."
+)
+
+
 def build(context: Context) -> Section:
     """Return rules, formulas, peaks, clocks, versions, command lines and gaps."""
     parts: list[Block] = [Items(tuple(_formulas(context)))]
@@ -85,6 +100,9 @@ def _formulas(context: Context) -> list[str]:
         said.append(_TWO_RUNS)
     if analysis.top_operators:
         said.append(_OPERATORS)
+    if analysis.story is not None:
+        parts = (analysis.story.findings.found, analysis.story.stalls, analysis.story.weights)
+        said += [words for words, part in zip((_STAKES, _STATES, _WEIGHTS), parts, strict=True) if part]
     said += _overhead(context)
     return said or ["Nothing was computed: the run holds no kernels and no operators."]
 
@@ -181,8 +199,7 @@ def _overhead_gaps(context: Context) -> list[str]:
 def _overhead(context: Context) -> list[str]:
     """Return in words how much longer the work took under the profiler, for each capture that says so."""
     return [
-        f"{capture.capture_id}: {fmt.plain(ratio)} times as long as without the profiler"
-        f" ({capture.overhead.get('basis') or 'wall time'})."
+        f"{capture.capture_id}: {overhead_line(capture.overhead)}."
         for capture in context.info.captures
-        if (ratio := capture.overhead.get("ratio"))
+        if capture.overhead
     ]

@@ -7,25 +7,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from nsightkit.report import blocks, charts, marks, rooflines
+from nsightkit.report import blocks, charts, marks, operator_rooflines, rooflines
 from nsightkit.report import format as fmt
 from nsightkit.report.blocks import Block, Cell, Column, DataTable, Fact, Facts, Figure, Group, Key, Section, Text
-from nsightkit.report.context import BOUND_WORDS, FIRST_ROWS, Context
+from nsightkit.report.context import BOUND_WORDS, FIRST_ROWS, QUALITIES, Context
 from nsightkit.report.labels import sentence
+from nsightkit.report.overhead_words import overhead_line
 from nsightkit.report.sections import findings
 
+if TYPE_CHECKING:
+    from nsightkit.analysis.timeline.whole_run import RunFigures
+
 _MOST_FAMILIES = 8
+# From this share on, idle time is the first thing to say of a run; a verdict needs as much (docs/method.md).
+_MUCH_IDLE = 0.3
+_PHASES, _MOST_PHASES = ("prefill", "decode"), 3
 
 
 def build(context: Context) -> Section:
     """Return the first screen."""
-    parts: list[Block] = [Text(words, "lead" if place == 0 else "prose") for place, words in enumerate(_said(context))]
+    parts: list[Block] = _verdict(context)
+    parts += [Text(words, "lead" if place == 0 else "prose") for place, words in enumerate(_said(context))]
     facts = _facts(context)
     if facts:
         parts.append(Facts(tuple(facts)))
-    parts += _quality(context)
-    parts += _notes(context)
+    said = notes(context)
+    parts += [blocks.Items(said, "note")] if said else []
     parts += _first_findings(context)
     strips = tuple(block for block in (_phases(context), _families(context), _bounds(context)) if block)
     pair = tuple(block for block in (_roofline(context), _first_kernels(context)) if block)
@@ -41,19 +50,51 @@ def build(context: Context) -> Section:
 def _said(context: Context) -> list[str]:
     said = [
         words
-        for words in (_run_words(context), _class_words(context), _time_words(context), _operator_words(context))
+        for words in (_mixed_words(context), _run_words(context), _class_words(context), _time_words(context),
+                      _operator_words(context), _range_words(context))
         if words
-    ]
+    ]  # fmt: skip
     return said or ["Nothing in this run can be judged: it holds neither a timeline nor counters of any kernel."]
 
 
-def _run_words(context: Context) -> str:
-    """Say what bounds the whole run, where a finding is sure of it."""
-    sure = next((f for f in context.findings if f.rule == "waiting" and f.confidence == "high"), None)
-    figures = context.analysis.story.figures if context.analysis.story else None
-    if sure is None or figures is None:
+def _mixed_words(context: Context) -> str:
+    """Warn where captures of different GPUs stand in one report: their shares are of a sum that nothing ever ran."""
+    captures, gpus = context.info.captures, context.info.gpu_name or ""
+    if len(captures) < 2 or not ("," in gpus or gpus.endswith("different GPUs")):
         return ""
+    which = gpus if gpus.endswith("GPUs") else f"different GPUs ({gpus})"
+    return (
+        f"{fmt.count(len(captures))} captures of {which} in one report: each kernel is judged for itself, but shares "
+        "of time mix runs that have nothing to do with each other. Render them one by one."
+    )
+
+
+def _run_words(context: Context) -> str:
+    """Say what bounds the whole run where a finding is sure of it, else that the GPU waited, and what is not known."""
+    waiting = [finding for finding in context.findings if finding.rule == "waiting"]
+    sure = next((finding for finding in waiting if finding.confidence == "high"), None)
+    figures = context.analysis.story.figures if context.analysis.story else None
+    if figures is None:
+        return ""
+    if sure is None:
+        return _idle_words(context, figures)
     return f"{sure.title.partition(':')[0]}: the GPU works {fmt.share(1 - figures.idle_share)} of the time."
+
+
+def _idle_words(context: Context, figures: RunFigures) -> str:
+    """State that most of the span went by without work on the GPU: no verdict, but no reader should miss it."""
+    if figures.idle_share < _MUCH_IDLE:
+        return ""
+    several = len(context.analysis.story.timelines) > 1 if context.analysis.story else False
+    span = f"{fmt.duration(figures.span_ns)} of all GPUs" if several else fmt.duration(figures.span_ns)
+    said = f"The GPU was busy {fmt.share(1 - figures.idle_share)} of the {span}, as traced, and waited for the rest"
+    if figures.tracing_ratio is None:
+        why = "the overhead of tracing was not measured"
+    elif not figures.tracing_allows_idle_verdict:
+        why = f"tracing made the run {figures.tracing_ratio:.2f} times as long"
+    else:
+        return f"{said}."
+    return f"{said}. What the program itself makes it wait for is not known: {why}."
 
 
 def _class_words(context: Context) -> str:
@@ -91,6 +132,17 @@ def _operator_words(context: Context) -> str:
         f"{fmt.printable(top[0].operator_name)} takes {fmt.share(top[0].share)} of the operators' own CPU time; "
         f"the first three of {fmt.count(len(top))} take {fmt.share(sum(o.share for o in top[:3]))}."
     )
+
+
+def _range_words(context: Context) -> str:
+    """Say what a run without any GPU work still tells: the time of its phases on the CPU."""
+    analysis = context.analysis
+    if not analysis.ranges or analysis.kernels or analysis.top_kernels or analysis.top_operators:
+        return ""
+    first = sorted(analysis.ranges, key=lambda row: (row.name not in _PHASES, -row.total_ns))[:_MOST_PHASES]
+    named = ", ".join(f"{fmt.printable(row.name)} {fmt.duration(row.total_ns)}" for row in first)
+    count = sum(row.instance_count for row in analysis.ranges)
+    return f"No GPU work was recorded; {blocks.counted(count, 'range')} hold wall time of the CPU: {named}."
 
 
 def _facts(context: Context) -> list[Fact]:
@@ -140,18 +192,60 @@ def _operator_facts(context: Context) -> list[Fact]:
         facts.append(
             Fact("operator time per token", fmt.duration(own / tokens), blocks.exact(own / tokens, "ns"), scope)
         )
-    return facts
+    return facts + operator_rooflines.facts(context)
 
 
-def _notes(context: Context) -> list[Block]:
-    notes = [*context.analysis.notes]
-    notes += [f"{c.capture_id}: {note}" for c in context.info.captures for note in c.notes]
-    return [blocks.Items(tuple(dict.fromkeys(notes)), "note")] if notes else []
+def _verdict(context: Context) -> list[Block]:
+    """Return the verdict on the captures: the first line, since it says what all that follows is worth."""
+    verdict, _ = context.quality
+    if not verdict:
+        return []
+    judged = [capture for capture in context.info.captures if capture.quality.get("verdict") == verdict]
+    reasons = dict.fromkeys(reason for capture in judged for reason in capture.quality.get("reasons", ()))
+    why = f" ({'; '.join(reasons)})" if reasons else ""
+    return [Text(f"Capture quality: {verdict}{why}.", "quality")]
 
 
-def _quality(context: Context) -> list[Block]:
-    verdict, reasons = context.quality
-    return [blocks.Items((f"Capture quality: {verdict}.", *reasons), "note")] if reasons else []
+def notes(context: Context) -> tuple[str, ...]:
+    """Return what to do about the quality, what the profiler cost, and what else is to be known: each thing once.
+
+    The reasons of the verdict stand in its line; a note or a cost that a reason already tells is left out.
+    """
+    reasons = {c.capture_id: c.quality.get("reasons", ()) for c in context.info.captures}
+    told = [*_remedies(context), *_costs(context), *context.analysis.notes]
+    for capture in context.info.captures:
+        topics = {reason.partition(":")[0] for reason in reasons[capture.capture_id] if ":" in reason}
+        told += [
+            f"{capture.capture_id}: {note}"
+            for note in capture.notes
+            if ":" not in note or note.partition(":")[0] not in topics
+        ]
+    return tuple(dict.fromkeys(told))
+
+
+def _remedies(context: Context) -> list[str]:
+    captures = context.info.captures
+    asked: dict[str, list[str]] = {}
+    for capture in captures:
+        quality = capture.quality if capture.quality.get("verdict") in QUALITIES else {}
+        # The first line has the reasons of the worst verdict alone.
+        shown = quality.get("verdict") == context.quality[0]
+        for reason, remedy in zip(quality.get("reasons", ()), quality.get("remedies", ()), strict=False):
+            asked.setdefault(f"To do: {remedy}" if shown else f"{reason}. To do: {remedy}", []).append(
+                capture.capture_id
+            )
+    some = {remedy: "" if len(ids) == len(captures) else f"{', '.join(ids)}: " for remedy, ids in asked.items()}
+    return [f"{ids}{remedy}." for remedy, ids in some.items()]
+
+
+def _costs(context: Context) -> list[str]:
+    """Return what the profiler cost, where the verdict has not said so already; the method section has it always."""
+    several = len(context.info.captures) > 1
+    return [
+        (f"{capture.capture_id}: " if several else "") + overhead_line(capture.overhead)
+        for capture in context.info.captures
+        if capture.overhead and not any("overhead of tracing" in why for why in capture.quality.get("reasons", ()))
+    ]
 
 
 def _first_findings(context: Context) -> list[Block]:
@@ -222,12 +316,11 @@ def _strip(name: str, title: str, parts: Sequence[charts.Part], caption: str) ->
 def _roofline(context: Context) -> Figure | None:
     points = marks.of(context)
     if not points:
-        return None
+        return operator_rooflines.figure(context, "overview-roofline", labels=3)
     title = "Roofline: how far each kernel is from the hardware"
     alt = f"{len(points)} kernels under the roofs of DRAM and of the pipes; the table of the roofline section has them."
-    return Figure(
-        "overview-roofline", title, rooflines.physical(points, title, labels=3), marks.caption(context), alt, wide=True
-    )
+    drawn = rooflines.physical(points, title, 3, marks.strip_of(context))
+    return Figure("overview-roofline", title, drawn, marks.caption(context), alt, wide=True)
 
 
 def _first_kernels(context: Context) -> DataTable | None:

@@ -26,7 +26,8 @@ def build(context: Context) -> Section:
     """Return the heat map of phases and families."""
     story = context.analysis.story
     if story is None or story.phases is None:
-        return Section("phases", "Phases by family", missing=_NEEDED)
+        uses = _uses(context)
+        return Section("phases", "Phases by family", uses, missing="" if uses else _NEEDED)
     phases = story.phases
     title = "GPU time by phase and family"
     caption = (
@@ -36,7 +37,34 @@ def build(context: Context) -> Section:
     alt = f"{len(phases.names)} phases by {len(phases.families)} families; the table has the numbers."
     drawn = timeline_charts.heat(phases, _FAMILIES)
     figure = Figure("phase-heat", title, drawn, caption, alt, _table(phases), wide=True)
-    return Section("phases", "Phases by family", (figure,))
+    return Section("phases", "Phases by family", (figure, *_uses(context)))
+
+
+def _uses(context: Context) -> tuple[DataTable, ...]:
+    """Return MFU and MBU by phase, one line a source of its work."""
+    uses = context.analysis.phase_uses
+    if not uses:
+        return ()
+    columns = (
+        Column("phase", "Phase"), Column("source", "Work from"), Column("time_ns", "Time", "ns", "number"),
+        Column("flop", "FLOP", "flop", "number"), Column("moved_bytes", "Bytes", "byte", "number"),
+        Column("flop_share", "MFU", "1", "share"), Column("bytes_share", "MBU", "1", "share"),
+        Column("peak", "Peak", markdown=False), Column("flags", "To know", markdown=False),
+    )  # fmt: skip
+    rows = tuple(
+        (
+            blocks.text(use.phase), Cell(use.source), blocks.number(use.time_ns, "ns"), blocks.number(use.flop, "flop"),
+            blocks.number(use.moved_bytes, "byte"), blocks.share(use.flop_share), blocks.share(use.bytes_share),
+            blocks.text(use.peak), blocks.text("; ".join(use.flags)),
+        )
+        for use in uses
+    )  # fmt: skip
+    scopes = "; ".join(dict.fromkeys(f"{use.source}: {use.scope}" for use in uses))
+    caption = (
+        "Work ÷ (time × peak) and bytes ÷ (time × bandwidth). Each line has the time of its own execution: "
+        f"{scopes}. Stated work and shapes are experimental: not compared with counters."
+    )
+    return (DataTable("phase-use", "Use of the peaks by phase: MFU and MBU", columns, rows, caption),)
 
 
 def _table(phases: Phases) -> DataTable:

@@ -25,4 +25,4 @@ def build(context: Context) -> Section:
         f"a share is of the sum over all ranges, and shares do not add up to the run. {context.timeline_scope}."
     )
     shown = sums.table("range-sums", "Ranges by total time", rows, caption, context.options.limit)
-    return Section("ranges", "Ranges", (shown,))
+    return Section("ranges", "Ranges", (sums.without_bars(shown),))

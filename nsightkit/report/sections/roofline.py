@@ -1,4 +1,4 @@
-"""All profiled kernels under the DRAM roofline.
+"""All profiled kernels under the DRAM roofline, or operators by work from shapes where there are no counters.
 
 In: the roofline points. Out: the normalized and the physical picture, and the points as a table.
 """
@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections import Counter
 
 from nsightkit.analysis.results import ClassifiedKernel
-from nsightkit.report import blocks, marks, rooflines
+from nsightkit.report import blocks, marks, operator_rooflines, rooflines
 from nsightkit.report.blocks import Cell, Column, DataTable, Figure, Group, Section
-from nsightkit.report.context import NEEDS_COUNTERS, NEEDS_ROOFLINE, Context
+from nsightkit.report.context import MANY_KERNELS, NEEDS_COUNTERS, NEEDS_ROOFLINE, Context
 from nsightkit.report.labels import metric_label
 
 _COLUMNS = (
@@ -32,6 +32,8 @@ _PHYSICAL = "The highest roofs are drawn; each kernel is judged against its own,
 def build(context: Context) -> Section:
     """Return the two rooflines and the table of points."""
     points = marks.of(context)
+    if not points and context.analysis.work:
+        return Section("roofline", "Roofline", (*operator_rooflines.parts(context), *_ceilings(context)))
     if not points:
         needed = NEEDS_ROOFLINE if context.analysis.kernels else NEEDS_COUNTERS
         return Section("roofline", "Roofline", missing=needed + _lacking(context))
@@ -42,8 +44,36 @@ def build(context: Context) -> Section:
     )
     title = "Physical roofline: FLOP per byte against FLOP/s"
     alt = f"{len(points)} kernels under the roofs of DRAM and of the pipes they use."
-    bare = Figure("roofline-physical", title, rooflines.physical(points, title), _PHYSICAL, alt, wide=True)
-    return Section("roofline", "Roofline", (Group((normal, bare), layout="even"), _table(context)))
+    drawn = rooflines.physical(points, title, below=marks.strip_of(context))
+    bare = Figure("roofline-physical", title, drawn, _PHYSICAL, alt, wide=True)
+    # Of many kernels the physical picture stands once, on the first screen.
+    drawings = (normal, bare) if len(context.kernels) <= MANY_KERNELS else (normal,)
+    return Section("roofline", "Roofline", (Group(drawings, layout="even"), _table(context), *_ceilings(context)))
+
+
+def _ceilings(context: Context) -> tuple[DataTable, ...]:
+    """Return the peaks that each source states, and which of them a kernel is held against."""
+    rows = context.analysis.ceilings
+    if not rows:
+        return ()
+    columns = (
+        Column("device", "Device"), Column("name", "Ceiling"), Column("data_sheet", "Data sheet", kind="number"),
+        Column("ncu", "ncu, at the clock of the longest launch", kind="number"),
+        Column("measured", "Measured", kind="number"), Column("drawn", "Held against"),
+    )  # fmt: skip
+    cells = tuple(
+        (
+            blocks.text(row.device), Cell(row.name),
+            *(blocks.number(value, row.unit, "–") for value in (row.data_sheet, row.ncu, row.measured)),
+            Cell(row.drawn),
+        )
+        for row in rows
+    )  # fmt: skip
+    caption = (
+        "Dense peaks, products with FP32 accumulation. Data sheets hold at the boost clock; ncu's are its "
+        "peak_sustained at the clock of a launch; measured ones are what torch reached (nsightkit ceilings)."
+    )
+    return (DataTable("ceilings", "Ceilings side by side", columns, cells, caption),)
 
 
 def _lacking(context: Context) -> str:

@@ -5,15 +5,32 @@ In: the activity of one capture and its timelines. Out: one strip and its parts 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from nsightkit.report import blocks, timeline_charts
-from nsightkit.report.blocks import Cell, Column, DataTable, Figure, Section
+from nsightkit.report.blocks import Cell, Column, DataTable, Figure, Section, Text
 from nsightkit.report.context import NEEDS_TIMELINE, Context
+from nsightkit.report.timeline_words import broken_notes, clock_notes, graph_notes, lost_notes, memory_notes
+
+if TYPE_CHECKING:
+    from nsightkit.analysis.story import Story
+    from nsightkit.analysis.timeline.memory_use import MemoryUse
 
 _COLUMNS = (
     Column("device_id", "GPU"),
     Column("part", "Part"),
     Column("time_ns", "Time", "ns", "number"),
     Column("share", "Share of the span", "1", "share"),
+)
+
+_MEMORY = (
+    Column("device_id", "GPU"),
+    Column("event_count", "Allocations and releases", "count", "number"),
+    Column("peak_bytes", "Most in use", "byte", "number"),
+    Column("peak_ns", "At", "ns", "number"),
+    Column("last_bytes", "At the end", "byte", "number"),
+    Column("peak_reserved_bytes", "Most held by the allocator", "byte", "number"),
 )
 
 
@@ -29,7 +46,31 @@ def build(context: Context) -> Section:
     )
     drawn = timeline_charts.strip(story.activity, story.phases)
     figure = Figure("timeline-strip", title, drawn, caption, title, _parts(context), wide=True)
-    return Section("timeline", "Timeline", (figure,))
+    memory = (_memory(story.memory),) if story.memory else ()
+    return Section("timeline", "Timeline", (figure, *memory, *_told(story)))
+
+
+def _told(story: Story) -> tuple[Text, ...]:
+    """Return what a reader must know before trusting the figures: hidden kernels, clocks, sums that do not come out."""
+    graphs = () if story.graphs is None else (story.graphs,)
+    of_work = (*clock_notes(story.timelines), *lost_notes(story.timelines))
+    texts = (*of_work, *graph_notes(graphs), *broken_notes(story.broken))
+    return tuple(Text(text[0].upper() + text[1:] + ".", "note") for text in texts)
+
+
+def _memory(uses: Sequence[MemoryUse]) -> Figure:
+    """Return the memory in use along the run, as a curve, with its table."""
+    cells = tuple(
+        (Cell(str(u.device_id)), blocks.number(u.event_count, "count"), blocks.number(u.peak_bytes, "byte"),
+         blocks.number(u.peak_ns, "ns"), blocks.number(u.last_bytes, "byte"),
+         blocks.number(u.peak_reserved_bytes, "byte"))
+        for u in uses
+    )  # fmt: skip
+    title = "Memory of the GPU in use"
+    caption = " ".join(("What was allocated and not yet released, as the profiler recorded it.",
+                        *(f"{text[0].upper()}{text[1:]}." for text in memory_notes(uses))))  # fmt: skip
+    table = DataTable("memory-use", title, _MEMORY, cells)
+    return Figure("memory-use-curve", title, timeline_charts.memory(uses), caption, title, table, wide=True)
 
 
 def _parts(context: Context) -> DataTable:
