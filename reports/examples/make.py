@@ -1,10 +1,13 @@
 """Makes the example reports beside this file, from runs of our own.
 
-In: nothing. Out: cpu-demo.html (a language model that decodes on the CPU, profiled here and now), timeline.html and
-counters.html (runs that the builders of the tests put together; no GPU was measured for them).
+In: nothing. Out: three reports of what was measured here and now, on the CPU: cpu-demo.html (a language model that
+decodes, profiled), kv-decode.html (a study of its cache) and kv-compare.html (its runs with and without the cache, side
+by side); and two of what no GPU was measured for: timeline.html and counters.html, which the builders of the tests put
+together.
 Run it from a checkout with ``.venv/bin/python reports/examples/make.py``.
 """
 
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -39,10 +42,35 @@ def timeline(folder):
 
 
 def counters(folder):
-    """Put together a run with counters of twenty kernels."""
-    from builders.analysis import make_run
+    """Put together a report with counters of twenty kernels, and all that a report tells beside them."""
+    from builders.analysis import make_analysis, make_info, make_story
+    from nsightkit.report import render_report
+    from nsightkit.report.context import ReportOptions
+    from nsightkit.run import Run
 
-    return make_run(folder / "counters", 20)
+    info = make_info(name="counters", hostname=None)
+    (page,) = render_report(Run(folder), info, make_story(make_analysis(20)), ReportOptions(("html",)))
+    return page
+
+
+def study(folder):
+    """Run the study of the KV cache at its small size; return its page."""
+    command = [*NSIGHTKIT, "study", "kv-decode", "--size", "small", "--tool", "none", "-o", "kv-decode"]
+    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    return folder / "kv-decode" / "report" / "report.html"
+
+
+def comparison(folder):
+    """Set the results of that study with the cache beside those without; return the page."""
+    for state in ("on", "off"):
+        side = folder / f"cache-{state}"
+        side.mkdir()
+        for place, path in enumerate(sorted((folder / "kv-decode").rglob("results.json"))):
+            if f"kv_cache={state}" in str(path):
+                shutil.copy(path, side / f"{place}.json")
+    command = [*NSIGHTKIT, "compare", "cache-off", "cache-on", "-o", "changes"]
+    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    return folder / "changes" / "compare.html"
 
 
 def without_this_machine(run, name):
@@ -53,20 +81,36 @@ def without_this_machine(run, name):
     run.write_info(replace(info, name=name, hostname=None, captures=captures))
 
 
+def rendered(run, name):
+    """Render a run whose machine was taken out; return its page."""
+    without_this_machine(run, name)
+    command = [*NSIGHTKIT, "render", str(run.path), "--format", "html"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return run.report_dir / "report.html"
+
+
+def keep(page, name, scratch):
+    """Copy a page beside this file, unless it names a folder of this machine."""
+    text = page.read_text(encoding="utf-8")
+    if str(HERE.parents[1]) in text or scratch in text:
+        sys.exit(f"{name}: the report names a folder of this machine")
+    (HERE / f"{name}.html").write_text(text, encoding="utf-8")
+
+
 def main():
-    """Make all three."""
+    """Make all five; the names of pages on the command line make only these."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        for name, make in (("cpu-demo", cpu_demo), ("timeline", timeline), ("counters", counters)):
-            run = make(folder)
-            without_this_machine(run, name)
-            subprocess.run(
-                [*NSIGHTKIT, "render", str(run.path), "--format", "html"], check=True, stdout=subprocess.DEVNULL
-            )
-            text = (run.report_dir / "report.html").read_text(encoding="utf-8")
-            if str(HERE.parents[1]) in text or scratch in text:
-                sys.exit(f"{name}: the report names a folder of this machine")
-            (HERE / f"{name}.html").write_text(text, encoding="utf-8")
+        pages = {
+            "cpu-demo": lambda: rendered(cpu_demo(folder), "cpu-demo"),
+            "kv-decode": lambda: study(folder),
+            "kv-compare": lambda: comparison(folder),
+            "timeline": lambda: rendered(timeline(folder), "timeline"),
+            "counters": lambda: counters(folder / "counters"),
+        }
+        for name, make in pages.items():
+            if not sys.argv[1:] or name in sys.argv[1:]:
+                keep(make(), name, scratch)
 
 
 if __name__ == "__main__":
