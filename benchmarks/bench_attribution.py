@@ -11,18 +11,22 @@ import shutil
 import statistics
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
+from nsightkit.analysis.ranges import range_forest
 from nsightkit.analysis.ranges.nvtx_projection import attribute
 from nsightkit.analysis.ranges.range_forest import build_forest
-from nsightkit.analysis.ranges.range_summary import summarize_ranges
+from nsightkit.analysis.ranges.range_summary import RangeSummary, summarize_ranges
 from nsightkit.analysis.work.operations import by_capture
 from paired import measure, report
 
 ROUNDS = 5
+SIZES = (500_000, 1_000_000, 2_000_000, 5_000_000)
 THREADS = 8
 PROCESSES = 2
 PER_OPERATOR = 5
@@ -76,7 +80,7 @@ def ours(c: dict[str, np.ndarray]) -> np.ndarray:
     forest = build_forest(c["range_lane"], c["range_start"], c["range_end"])
     call = np.arange(c["start"].size, dtype=np.int32)
     found = forest.innermost_of_calls(call, c["lane"], c["start"], c["end"])
-    return np.where(found >= 0, forest.row[found], -1)
+    return np.append(forest.row, -1).astype(np.int32)[found]
 
 
 def numba_sweep():  # type: ignore[no-untyped-def]  # noqa: C901
@@ -121,41 +125,78 @@ def numba_sweep():  # type: ignore[no-untyped-def]  # noqa: C901
     return run
 
 
+def nsys_ai_sweep(c: dict[str, np.ndarray]):  # type: ignore[no-untyped-def]
+    """The sweep of nsys-ai over the same launches and ranges, its rows made before; None where it is not installed."""
+    try:
+        from nsys_ai.parquet_cache import _sweep_nvtx_kernel_map
+    except ImportError:
+        return None
+    order = np.lexsort((c["range_start"], c["range_lane"]))
+    ranges = [c[name][order].tolist() for name in ("range_lane", "range_start", "range_end", "name")]
+    rows = list(zip(*ranges[:3], map(str, ranges[3]), strict=True))
+    launches = [c[name].tolist() for name in ("lane", "start", "end")]
+    kernels = [(*call, call[2] + 5000, call[2] + 8000, "k") for call in zip(*launches, strict=True)]
+    return lambda: _sweep_nvtx_kernel_map(kernels, rows)
+
+
 def interval_step() -> None:
     """The step from launches to innermost ranges, in memory."""
-    peer = numba_sweep()
-    print("innermost range of each launch, in memory, two threads of ours  (bar: numba, flat from 1M to 5M)")
+    sweep = numba_sweep()
+    print("innermost range of each launch, in memory  (bar: one thread as fast as numba, flat from 1M to 5M)")
     for kernels in (1_000_000, 5_000_000):
         columns = capture_of(kernels)
-        count = columns["start"].size
-        if peer is not None:
-            assert (peer(columns) == ours(columns)).all(), "the two differ"
-        taken: dict[str, list[float]] = {"nsightkit": [], "numba": []}
-        for _ in range(ROUNDS):
-            taken["nsightkit"].append(seconds(lambda c=columns: ours(c)))
-            if peer is not None:
-                taken["numba"].append(seconds(lambda c=columns: peer(c)))
-        rates = {name: count / statistics.median(times) / 1e6 for name, times in taken.items() if times}
-        line = ", ".join(f"{name} {rate:.1f} M/s" for name, rate in rates.items())
-        ratio = (
-            statistics.median(b / a for a, b in zip(taken["nsightkit"], taken["numba"], strict=False)) if peer else 0
+        ways = {f"nsightkit, {n} thread{'s' * (n > 1)}": partial(with_threads, n, columns) for n in (1, 2)}
+        if sweep is not None:
+            assert (sweep(columns) == ours(columns)).all(), "the two differ"
+            ways["numba"] = partial(sweep, columns)
+        compare(ways, columns["start"].size)
+    columns = capture_of(200_000)
+    peer = nsys_ai_sweep(columns)
+    if peer is not None:
+        print("the same beside the sweep of nsys-ai  (bar: 20 × faster)")
+        compare({"nsightkit, 1 thread": partial(with_threads, 1, columns), "nsys-ai": peer}, columns["start"].size)
+
+
+def with_threads(number: int, columns: dict[str, np.ndarray]) -> np.ndarray:
+    range_forest.THREADS = number
+    return ours(columns)
+
+
+def compare(ways: dict[str, Callable[[], object]], launches: int) -> None:
+    """Time the ways in turn; print rates from medians, and each way's time by that of the first, round by round."""
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    for _ in range(ROUNDS):
+        for name, work in ways.items():
+            taken[name].append((seconds(work), seconds(work, time.process_time)))
+    first = next(iter(taken.values()))
+    for name, times in taken.items():
+        wall, cpu = (statistics.median(column) for column in zip(*times, strict=True))
+        ratios = [
+            statistics.median(mine[at] / theirs[at] for mine, theirs in zip(times, first, strict=True)) for at in (0, 1)
+        ]
+        print(
+            f"  {launches:>9} launches, {name:<22} {launches / wall / 1e6:6.2f} M/s, {ratios[0]:6.2f} × the first;  "
+            f"{launches / cpu / 1e6:6.2f} M a second of CPU, {ratios[1]:6.2f} ×"
         )
-        print(f"  {count:>9} kernels: {line}" + (f", {ratio:.2f} × (paired rounds)" if peer else ", numba is not here"))
 
 
-def growth() -> None:
-    """Join, attribution and sums by name and path, from Arrow tables in memory."""
-    print("join, attribution, sums by name and path: ns per kernel  (bar: 5M at most 1.2 × of 1M)")
+def growth() -> dict[int, float]:
+    """Join, attribution and sums by name and path, from Arrow tables in memory; ns of CPU per kernel by size."""
+    print("join, attribution, sums by name and path: ns of CPU per kernel  (bar: 5M at most 1.2 × of 1M)")
     cost = {}
-    for kernels in (500_000, 1_000_000, 2_000_000, 5_000_000):
+    for kernels in SIZES:
         tables = arrow_tables(capture_of(kernels))
         count = tables["kernel_launches"].num_rows
-        times = [
-            seconds(lambda t=tables: summarize_ranges(attribute(part) for part in by_capture(t))) for _ in range(3)
-        ]
-        cost[kernels] = min(times) / count * 1e9
-        print(f"  {count:>9} kernels: {cost[kernels]:6.0f} ns/kernel ({statistics.median(times):.2f} s)")
-    print(f"  5M by 1M: {cost[5_000_000] / cost[1_000_000]:.2f} ×")
+        times = [seconds(partial(summed, tables), time.process_time) for _ in range(3)]
+        cost[count] = statistics.median(times) / count * 1e9
+        print(f"  {count:>9} kernels: {cost[count]:6.0f} ns/kernel")
+    sizes = sorted(cost)
+    print(f"  5M by 1M: {cost[sizes[-1]] / cost[sizes[1]]:.2f} ×")
+    return cost
+
+
+def summed(tables: dict[str, pa.Table]) -> RangeSummary:
+    return summarize_ranges(attribute(part) for part in by_capture(tables))
 
 
 def arrow_tables(c: dict[str, np.ndarray]) -> dict[str, pa.Table]:
@@ -194,10 +235,10 @@ def arrow_tables(c: dict[str, np.ndarray]) -> dict[str, pa.Table]:
     }  # fmt: skip
 
 
-def seconds(work) -> float:  # type: ignore[no-untyped-def]
-    begin = time.perf_counter()
+def seconds(work: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
+    begin = clock()
     work()
-    return time.perf_counter() - begin
+    return clock() - begin
 
 
 def whole_command(export: str) -> None:

@@ -1,6 +1,7 @@
 """Whole commands timed in turn: A B A B …, so that a busy machine slows both alike.
 
-In: named commands. Out: medians of wall time and peak memory, and ratios to the first command.
+In: named commands. Out: medians of wall and CPU time, peak memory, and ratios to the first command. CPU time tells what
+a busy machine hides.
 """
 
 import os
@@ -14,10 +15,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Cost:
-    """What one command cost: median wall time, and the most memory that any run of it held."""
+    """What one command cost: median wall and CPU time, and the most memory that any run of it held."""
 
     wall_s: float
     peak_mb: float
+    cpu_s: float
 
 
 def measure(commands: Mapping[str, Sequence[str]], rounds: int = 7) -> dict[str, Cost]:
@@ -29,7 +31,11 @@ def measure(commands: Mapping[str, Sequence[str]], rounds: int = 7) -> dict[str,
         for name, command in commands.items():
             taken[name].append(run_once(command))
     return {
-        name: Cost(statistics.median(c.wall_s for c in costs), max(c.peak_mb for c in costs))
+        name: Cost(
+            statistics.median(c.wall_s for c in costs),
+            max(c.peak_mb for c in costs),
+            statistics.median(c.cpu_s for c in costs),
+        )
         for name, costs in taken.items()
     }
 
@@ -46,7 +52,7 @@ def run_once(command: Sequence[str]) -> Cost:
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
         sys.exit(f"{' '.join(command)} ended with {child.returncode}:\n{text.decode(errors='replace')}")
-    return Cost(wall_s, usage.ru_maxrss / 1024)
+    return Cost(wall_s, usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime)
 
 
 def report(title: str, costs: Mapping[str, Cost], bar: str) -> None:
@@ -54,4 +60,7 @@ def report(title: str, costs: Mapping[str, Cost], bar: str) -> None:
     first = next(iter(costs.values()))
     print(f"{title}  (bar: {bar})")
     for name, cost in costs.items():
-        print(f"  {name:<44} {cost.wall_s * 1e3:9.1f} ms  {cost.wall_s / first.wall_s:6.2f} ×  {cost.peak_mb:7.0f} MB")
+        print(
+            f"  {name:<44} {cost.wall_s * 1e3:9.1f} ms  {cost.wall_s / first.wall_s:6.2f} ×  {cost.peak_mb:7.0f} MB"
+            f"  {cost.cpu_s * 1e3:9.1f} ms of CPU  {cost.cpu_s / first.cpu_s:6.2f} ×"
+        )
