@@ -1,6 +1,6 @@
 """Finds the data folders that travel with the package.
 
-In: the name of a folder (``templates``, ``workloads``). Out: its path, in an installed wheel or in a checkout.
+In: a folder's name (``templates``, ``workloads``, ``docs``). Out: its path, in an installed wheel or in a checkout.
 """
 
 from pathlib import Path

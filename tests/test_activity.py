@@ -4,6 +4,7 @@ import pyarrow as pa
 import pytest
 
 from builders.analysis import make_run
+from nsightkit.analysis import AnalysisOptions
 from nsightkit.analysis.ranges.nvtx_projection import attribute
 from nsightkit.analysis.ranges.phases import OUTSIDE, read_phases
 from nsightkit.analysis.story import tell
@@ -118,7 +119,7 @@ def test_two_timelines_have_no_common_story():
     assert "each with a clock of its own" in analysis.story.findings.withheld[0].reason
     alone = analyze_tables(OnlyLaunches([one]))
     assert alone.story.activity.span_ns == 300
-    assert tell(OnlyLaunches([one]), alone, []) == alone.story
+    assert tell(OnlyLaunches([one]), alone, [], AnalysisOptions()) == alone.story
 
 
 def test_a_run_on_disk_has_a_story(tmp_path):

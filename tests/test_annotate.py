@@ -89,14 +89,23 @@ def test_attributes_reach_nvtx(spy):
 
 
 @pytest.mark.torch
-def test_torch_gets_the_payload(spy):
+@pytest.mark.parametrize("all_threads", [False, True])
+def test_a_range_that_says_more_is_an_annotation_under_every_profiler(spy, tmp_path, all_threads):
+    """Its name is in the trace as an annotation, with and without inputs and other threads recorded."""
     import torch
+    from torch._C._profiler import _ExperimentalConfig
 
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], acc_events=True) as profiler:
-        work = annotate.range("step", payload=3)
-        with work:
-            torch.ones(1)
-    assert "step" in {event.name for event in profiler.events() if event.is_user_annotation}
+    config = _ExperimentalConfig(profile_all_threads=all_threads)
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    profiler = torch.profiler.profile(
+        activities=activities, record_shapes=all_threads, acc_events=True, experimental_config=config
+    )
+    with profiler, annotate.range("step", category="decode", color="red", payload=3), annotate.range("plain"):
+        torch.ones(1)
+    trace = tmp_path / "trace.json"
+    profiler.export_chrome_trace(str(trace))
+    events = json.loads(trace.read_text(encoding="utf-8"))["traceEvents"]
+    assert {event["name"] for event in events if event.get("cat") == "user_annotation"} == {"step", "plain"}
 
 
 def test_capture_is_asked_for_only_where_there_is_a_gpu(monkeypatch):
@@ -158,6 +167,20 @@ class TestListener:
         assert [e["payload"] for e in pushed if e["name"] in ("prefill", "decode")] == [2, 2]
         assert [e["payload"] for e in pushed if e["name"] == "layer"] == [0, 1] * 4
         assert len(pushed) == sum(e["event"] == "pop" for e in events) == 1 + 1 + 3 + 4 * (1 + 3 * 2)
+        marks = [(e["name"], e["depth"], e["payload"]) for e in events if e["event"] == "mark"]
+        # Two layers of 12·32² weights and the head 32·64, for 2 × 5 tokens, 2 heads' last position, 5 × 5 pairs.
+        first = 2 * 2 * 12 * 32**2 * 10 + 4 * 2 * 32 * 2 * 25 + 2 * 32 * 64 * 2
+        assert marks[0] == ("nsightkit.work flop float32", 1, first)
+        assert [depth for _, depth, _ in marks] == [1, 1, 2, 2, 2, 2, 2, 2]
+        assert marks[1][0] == "nsightkit.work bytes"
+
+    def test_stated_work_of_an_unknown_type_or_below_zero_is_refused(self):
+        with pytest.raises(ValueError, match="not one of"):
+            annotate.state_work(1.0, 1.0, "posit16")
+        with pytest.raises(ValueError, match="cannot be"):
+            annotate.state_work(-1.0, 1.0, "float32")
+        with pytest.raises(ValueError, match="cannot be"):
+            annotate.state_work(1.0, math.nan, "float32")
 
 
 class TestSpread:

@@ -86,8 +86,10 @@ def test_a_damaged_or_newer_baseline_says_so(tmp_path, stored):
     with pytest.raises(IngestError, match="newer nsightkit"):
         read_baseline(path)
     (path / "baseline.json").write_text(text[:20])
-    with pytest.raises(IngestError, match="no baseline"):
+    with pytest.raises(IngestError, match="damaged"):
         read_baseline(path)
+    with pytest.raises(IngestError, match="'nsightkit baseline list' shows them"):
+        read_baseline(tmp_path / "other")
 
 
 def test_nothing_half_written_stays(tmp_path, stored):

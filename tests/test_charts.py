@@ -12,6 +12,7 @@ from builders.analysis import HOSTILE_NAMES, classified, make_kernel
 from nsightkit.analysis.distributions import make_histograms
 from nsightkit.analysis.results import Histogram
 from nsightkit.report import charts, rooflines
+from nsightkit.report.roofline_strip import Absent, strip
 from nsightkit.report.rooflines import LogScale, Mark
 
 
@@ -144,3 +145,27 @@ def test_labels_do_not_overlap_each_other():
     root = parsed(rooflines.physical(marks, "roofline", labels=12))
     placed = [(t.text, t.get("x"), t.get("y")) for t in root.iter("text") if t.text.startswith("kernel")]
     assert len(placed) == len({(x, y) for _, x, y in placed}) < 12
+
+
+@pytest.mark.parametrize("count", [0, 1, 100, 130])
+def test_the_strip_counts_all_that_have_no_place(count):
+    absent = [
+        Absent(f"<k{place}>", "MEMORY", place / 1000, None if place % 3 else place / 200) for place in range(count)
+    ]
+    drawn = "".join(strip(absent, 440, 150))
+    assert drawn.count('class="memory point"') == min(count, 100)
+    if count:
+        assert f"{count} of 150 kernels have no place above" in drawn
+        assert ("the 100 longest" in drawn) == (count > 100)
+        # The longest are kept: place stands for the time share.
+        assert f"&lt;k{count - 1}&gt;" in drawn
+        assert ("not known" in drawn) == (count > 1)
+    else:
+        assert drawn == ""
+
+
+@given(st.floats(0, 2), st.floats(0, 1))
+def test_a_mark_on_the_strip_lies_on_its_axis(share, time_share):
+    (shape,) = [part for part in strip([Absent("k", "LATENCY", time_share, share)], 440, 1) if "point" in part]
+    x = float(re.search(r'd="M([\d.]+) ', shape)[1])
+    assert 176 <= x <= 656

@@ -281,6 +281,26 @@ def test_roofline_margin_is_the_factor_to_the_ridge():
     assert result.inputs["flop"] == 0.2e9
 
 
+def test_a_kernel_at_the_ridge_says_that_the_peaks_are_not_known_that_well():
+    """0.7 GB at 1 TB/s against FP32 work at 10 TFLOP/s: the ridge lies at 10 FLOP a byte."""
+    for factor, close in ((1.01, True), (1.03, False), (0.99, True), (0.9, False)):
+        one = roofline_row(75.0, 75.0, dram_bytes=0.7e9, fp32_flop=7e9 * factor)
+        result = verdict("roofline", one)
+        assert result.bound == ("COMPUTE" if factor > 1 else "MEMORY")
+        assert any("at the ridge" in flag and "ncu's peaks" in flag for flag in result.flags) == close
+
+
+def test_data_sheets_are_known_less_well_than_peaks_of_ncu():
+    """RTX 4090, no peaks in the capture: 82.6 TFLOP/s and 1008 GB/s."""
+    gpu = {"gpu_name": "NVIDIA GeForce RTX 4090", "sm_count": 128, "compute_capability": "8.9"}
+    for factor, close in ((1.03, True), (1.10, False)):
+        counters = COUNTED | {"sm_throughput_pct": 75.0, "memory_throughput_pct": 75.0, "dram_bytes": 0.7e9}
+        one = row(**(counters | gpu | {"fp32_flop": 0.7e9 * 82.6e12 / 1008e9 * factor}))
+        result = verdict("roofline", one)
+        assert result.bound == "COMPUTE"
+        assert any("at the ridge" in flag and "data sheet" in flag for flag in result.flags) == close
+
+
 def test_amounts_among_the_inputs_are_sums_and_no_name_means_two_things():
     rows = [roofline_row(15.0, 80.0, dram_bytes=0.8e9, fp32_flop=0.2e9)] * 2
     (kernel,) = classify_kernels(rows, "roofline")

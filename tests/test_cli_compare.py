@@ -5,10 +5,12 @@ import io
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from nsightkit.cli import cli
+from nsightkit.cli.side_names import side_names
 from tests.builders.nsys import Call, Capture, Kernel, Range, write_sqlite
 from tests.builders.pairs import PROGRAM, Noise, Step, changed, counter_row, launches, write_run, write_side
 
@@ -150,7 +152,7 @@ def test_what_is_not_comparable_is_refused_by_name_with_exit_3(tmp_path, name):
         result = nsightkit(*command)
         assert result.exit_code == 3, result.output
         assert message in result.stderr
-        assert "see docs/errors.md#not-comparable" in result.stderr
+        assert "more: nsightkit explain not-comparable" in result.stderr
 
 
 def test_the_way_out_works(tmp_path):
@@ -412,3 +414,167 @@ def test_a_side_that_cannot_be_read_is_no_regression(tmp_path, pair):
     result = nsightkit("gate", pair[0], tmp_path / "nowhere", "--fail-on", "total_ns > +3%")
     assert result.exit_code == 3
     assert "no such file, folder, pattern or baseline" in result.stderr
+
+
+def counted_side(tmp_path, name, grids, runs=1):
+    rng = np.random.default_rng(len(name))
+    for run in range(runs):
+        rows = [
+            counter_row(kernel, index, duration_ns=1_000.0 * (index + 1) * (1 + 0.002 * rng.normal()), grid_x=grid)
+            for index, (kernel, grid) in enumerate(grids)
+        ]
+        write_run(tmp_path / name / f"run-{run}", None, rows)
+    return tmp_path / name
+
+
+class TestOtherLaunchesProfiled:
+    """Which launches ncu profiled is a choice: sums of other launches are no change of the program."""
+
+    OLD = (("gemm", 64), ("gelu", 8), ("norm", 4))
+    NEW_ONES = (("gemm", 64), ("gelu", 16), ("extra", 1), ("more", 1))
+
+    def test_the_headline_is_of_what_both_sides_profiled(self, tmp_path):
+        sides = counted_side(tmp_path, "old", self.OLD), counted_side(tmp_path, "new", self.NEW_ONES)
+        text = nsightkit("compare", *sides).stdout
+        assert "1 kernel was profiled with the same launches on both sides: new takes 1.00 µs for them, old 1" in text
+        assert "1 profiled with other launches" in text
+        assert "2 only in head" in text
+        assert "1 only in base" in text
+        assert "are of other work" in text
+
+    @pytest.mark.parametrize(
+        ("condition", "code"),
+        [("total_ns > +50%", 3), ("kernels:gelu.total_ns > +50%", 3), ("kernels:gemm.total_ns > +50%", 0)],
+    )
+    def test_the_gate_holds_only_equal_work(self, tmp_path, condition, code):
+        sides = (counted_side(tmp_path, name, grids, 5) for name, grids in (("old", self.OLD), ("new", self.NEW_ONES)))
+        result = nsightkit("gate", *sides, "--fail-on", condition)
+        assert result.exit_code == code, result.output
+
+
+class TestOperators:
+    """A trace without a GPU is compared by the operators' own time on the CPU, and says so."""
+
+    @pytest.fixture
+    def traces(self, tmp_path):
+        def write(name, own_ns, seed=0):
+            from nsightkit import parquet
+            from nsightkit.tables import CPU_OPERATORS, NVTX_RANGES
+
+            rng = np.random.default_rng(seed)
+            for run in range(5):
+                folder = write_run(tmp_path / name / f"run-{run}", launches(()))
+                names = ["aten::addmm", "aten::gelu"] * 4 + (["aten::cat"] if name == "head" else [])
+                count = len(names)
+                self_ns = [int(own_ns[n] * (1 + 0.002 * rng.normal())) for n in names]
+                columns = {
+                    "operator_name": names, "start_ns": [200_000 * at for at in range(count)], "duration_ns": self_ns,
+                    "self_ns": self_ns, "process_id": [1] * count, "thread_id": [1] * count,
+                }  # fmt: skip
+                parquet.write_table(
+                    folder / "tables" / "cpu_operators" / "nsys.parquet", CPU_OPERATORS, columns, {"capture_id": "nsys"}
+                )
+                ranges = {
+                    "name": ["prefill"],
+                    "kind": ["push_pop"],
+                    "thread_id": [1],
+                    "start_ns": [0],
+                    "duration_ns": [390_000],
+                    "process_id": [1],
+                }
+                parquet.write_table(
+                    folder / "tables" / "nvtx_ranges" / "nsys.parquet", NVTX_RANGES, ranges, {"capture_id": "nsys"}
+                )
+            return tmp_path / name
+
+        return (
+            write("base", {"aten::addmm": 100_000, "aten::gelu": 10_000}),
+            write("head", {"aten::addmm": 130_000, "aten::gelu": 10_000, "aten::cat": 500}, seed=1),
+        )
+
+    def test_they_are_judged_like_kernels(self, traces):
+        rows = rows_of(nsightkit("compare", *traces, "--format", "json"))
+        verdicts = {row["name"]: (row["how"], row["verdict"]) for row in rows}
+        assert verdicts["addmm"] == ("same", "slower")
+        assert verdicts["cat"] == ("new", None)
+        assert verdicts["all operators"] == ("same", "slower")
+        assert {row["level"] for row in rows} == {"run", "kernel"}, "families are those of kernels"
+
+    def test_the_text_speaks_of_operators(self, traces):
+        text = nsightkit("compare", *traces).stdout
+        assert "of operators' own CPU time per run" in text
+        assert "no kernel was traced" in text
+        assert "more time per call (1.3×)" in text
+        assert "launch" not in text.replace("graph mode", "")
+
+    def test_within_a_range(self, traces):
+        rows = rows_of(nsightkit("compare", *traces, "--range", "prefill", "--format", "json"))
+        assert {row["name"]: row["base_launches"] for row in rows if row["level"] == "kernel"} == {
+            "addmm": 1,
+            "gelu": 1,
+        }
+
+    def test_they_are_never_held_against_kernels(self, traces, tmp_path):
+        result = nsightkit("compare", traces[0], write_run(tmp_path / "gpu", launches(STEPS)))
+        assert result.exit_code == 3
+        assert "run both where the profiler sees the GPU" in result.stderr
+
+    def test_the_page(self, traces, tmp_path):
+        assert nsightkit("compare", *traces, "-o", tmp_path / "page").exit_code == 0
+        text = (tmp_path / "page" / "compare.md").read_text(encoding="utf-8")
+        assert "Operators of both sides" in text
+        assert "Operators on the CPU have no counters" in text
+
+    def test_a_baseline_of_them(self, traces, tmp_path):
+        assert nsightkit("baseline", "save", "main", traces[0], "--baselines", tmp_path / "kept").exit_code == 0
+        result = nsightkit("gate", "main", traces[1], "--fail-on", "total_ns > +3%", "--baselines", tmp_path / "kept")
+        assert result.exit_code == 1, result.output
+
+
+def test_a_range_holds_what_its_own_thread_launched_as_it_does_in_top(tmp_path):
+    # Two threads launch at the same time; only one of them is in the range.
+    kernels = (Kernel("mine", 1_000, 2_000, correlation=1), Kernel("other", 1_000, 6_000, correlation=2))
+    calls = (
+        Call("cudaLaunchKernel", 500, 510, correlation=1, thread=1),
+        Call("cudaLaunchKernel", 505, 515, correlation=2, thread=2),
+    )
+    ranges = (Range(450, 600, "decode", thread=1), Range(400, 700, "loader", thread=2))
+    path = write_sqlite(tmp_path / "threads.sqlite", Capture(kernels, calls, ranges=ranges))
+    top = json.loads(nsightkit("top", path, "--in", "decode", "--format", "json").stdout)
+    rows = rows_of(nsightkit("compare", path, path, "--in", "decode", "--format", "json"))
+    assert [row["total_ns"] for row in top] == [1_000]
+    assert (rows[0]["base_total_ns"], rows[0]["base_launches"]) == (1_000, 1)
+
+
+def test_sides_of_one_name_are_told_apart(tmp_path):
+    for folder, ns in (("main", 80_000), ("branch", 90_000)):
+        write_run(tmp_path / folder / "report", launches([Step("gemm_a", ns)], 3))
+    paths = (tmp_path / "main" / "report", tmp_path / "branch" / "report")
+    result = nsightkit("compare", *paths, "-o", tmp_path / "page")
+    assert "branch/report takes 270 µs of GPU time, main/report 240 µs" in result.stdout
+    page = (tmp_path / "page" / "compare.md").read_text("utf-8")
+    assert page.startswith("# main/report against branch/report\n\nNVIDIA H100\n")
+    # Who gets the page by mail does not have the captures: it names the GPU and the tool, and claims no date of theirs.
+    assert "gpu NVIDIA H100; " in page
+    assert "tool nsys 2025.1" in page
+    assert "run of" not in page
+    held = nsightkit("gate", *paths, "--fail-on", "total_ns > +3%")
+    assert held.exit_code == 4
+    assert "branch/report takes" in held.stdout
+
+
+def test_names_of_sides(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert side_names(["a/x.sqlite", "b/x.sqlite"]) == ["a/x.sqlite", "b/x.sqlite"]
+    assert side_names(["a/x.sqlite", "b/y.sqlite"]) == ["x.sqlite", "y.sqlite"]
+    assert side_names(["a/x", "a/x"]) == ["x", "x"]
+    assert side_names(["a/r1,a/r2", "b/r1,b/r2"]) == ["a/r1 and 1 more", "b/r1 and 1 more"]
+    assert side_names(["runs/main-*", "runs/head-*"]) == ["main-*", "head-*"]
+    assert side_names([".", "other"]) == [tmp_path.name, "other"]
+
+
+def test_changes_that_cancel_out_are_not_told_as_no_change(tmp_path):
+    for name, times in (("base", (80_000, 100_000)), ("head", (120_000, 60_000))):
+        write_run(tmp_path / name, launches([Step(f"k{at}_a", ns, family="") for at, ns in enumerate(times)], 10))
+    said = nsightkit("compare", tmp_path / "base", tmp_path / "head").stdout
+    assert "no change beyond 3 % in sum, of kernels that changed both ways: +400 µs and −400 µs." in said

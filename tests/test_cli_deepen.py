@@ -149,7 +149,23 @@ class TestTwoPhases:
         tools(here)
         done = run("profile", "work.py", "--tool", "nsys+ncu", "-o", "r", "--range", "decode")
         assert done.exit_code == 0, done.output
-        assert (here / "r" / "report" / "report.html").is_file()
+        text = (here / "r" / "report" / "report.md").read_text(encoding="utf-8")
+        # Share, covered, launches, match, both means, and the ratio: in every row.
+        assert "| gemv (FP32) | 35.1 % | 93.6 % | 18 | exact | 30.0 µs | 45.0 µs | 1.50 |" in text
+        assert "joined launches stand for 93.6 % of it" in text
+        page = (here / "r" / "report" / "report.html").read_text(encoding="utf-8")
+        assert "1.50 times as long under ncu: locked clocks, emptied caches" in page
+        assert run("render", "r", "--format", "json").exit_code == 0
+        data = json.loads((here / "r" / "report" / "report.json").read_text(encoding="utf-8"))
+        assert [row["match"] for row in data["targets"]] == ["exact", "exact"]
+
+    def test_a_target_without_a_join_is_shown_as_such(self, here):
+        moved = [e if e[0] != "launch" else ["launch", e[1] | {"grid": [7, 1, 1]}] for e in program()]
+        tools(here, program(), moved)
+        assert run("profile", "work.py", "--tool", "nsys+ncu", "-o", "r", "--range", "decode").exit_code == 0
+        text = (here / "r" / "report" / "report.md").read_text(encoding="utf-8")
+        assert "| 35.1 % | 93.6 % | 18 | none | 30.0 µs | – | – |" in text
+        assert "Capture quality: unusable (no profiled launch could be joined to the range decode" in text
 
     def test_run_knows_both_captures_and_what_they_were_told(self, here):
         tools(here)

@@ -70,3 +70,27 @@ def test_refusals(args, code, text):
     done = CliRunner().invoke(cli, ["model", *args])
     assert done.exit_code == code
     assert text in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "active", "kv_bytes"),
+    [
+        # DeepSeek-V3: 671 B and 37 B; one row of 512 + 64 values a layer, two bytes each.
+        ("deepseek-v3", 671_026_279_424, 37_552_157_696, 61 * 576 * 2),
+        # Mixtral: 46.7 B and 12.9 B.
+        ("mixtral-8x7b", 46_702_792_704, 12_879_925_248, 32 * 2 * 8 * 128 * 2),
+        ("qwen3-8b", 8_190_726_144, None, 36 * 2 * 8 * 128 * 2),
+    ],
+)
+def test_published_models(name, parameters, active, kv_bytes):
+    found = rows(name)
+    assert found["", "all", "weights"] == 2 * parameters
+    assert found.get(("", "all", "active parameters")) == active
+    assert found["", "all", "KV cache a token"] == kv_bytes
+
+
+def test_latent_attention_prints_the_formula_that_gives_its_figure():
+    done = CliRunner().invoke(cli, ["model", "deepseek-v3", "--prompt-len", "10", "--format", "json"])
+    row = next(r for r in json.loads(done.stdout) if (r["phase"], r["quantity"]) == ("prefill", "FLOP, attention"))
+    assert row["formula"] == "2 × layers × heads × (2 × latent width + rope width) × new × seen positions"
+    assert row["value"] == 2 * 61 * 128 * (2 * 512 + 64) * 10 * 10

@@ -70,7 +70,7 @@ def test_inside_a_range(run):
     missing = invoke("ranges", run, "--in", "steps")
     assert missing.exit_code == 1
     assert "no range matches 'steps'" in missing.stderr
-    assert "docs/errors.md#no-such-range" in missing.stderr
+    assert "nsightkit explain no-such-range" in missing.stderr
 
 
 def test_time_per_token(run):

@@ -115,6 +115,44 @@ def test_every_file_format_holds_the_point_whatever_its_name(tmp_path, suffix):
     assert not list(tmp_path.glob(".*partial*"))
 
 
+def test_a_place_without_a_verdict_says_why_and_which_roof_is_nearer(tmp_path):
+    """A product of 8192 at 5 ms has 22 % of its roof; one of 8192 by 64 lies on the side of the memory."""
+    far = run("roofline", trace_path(tmp_path, dur=5000))
+    assert "UNKNOWN, 100 % of the time: below 60 % of the nearer roof" in far.stdout
+    assert "nearer roof tensor BF16 for 100 % of the time: at 22.2 % of it" in far.stdout
+    thin = run("roofline", trace_path(tmp_path, dims=((8192, 8192), (8192, 64)), dur=1000))
+    flop, moved = 2 * 8192 * 8192 * 64, 2 * (8192 * 8192 + 2 * 8192 * 64)
+    assert f"nearer roof DRAM for 100 % of the time: at {moved / 3350e9 / 1e-3 * 100:.1f} % of it" in thin.stdout
+    (row,) = json.loads(run("roofline", tmp_path / "trace.json", "--format", "json").stdout)
+    assert (row["nearer_roof"], row["bound"], row["flop"]) == ("DRAM", "UNKNOWN", flop)
+    # What has a verdict needs no such words.
+    assert "nearer roof tensor" not in run("roofline", trace_path(tmp_path, dur=1500)).stdout
+
+
+def test_without_a_roof_no_roof_is_nearer(tmp_path):
+    trace = trace_path(tmp_path)
+    trace.write_text(trace.read_text().replace("H100 80GB HBM3", "H100 of tomorrow"))
+    result = run("roofline", trace)
+    assert "UNKNOWN, 100 % of the time: lacks a roof" in result.stdout
+    assert "nearer roof tensor" not in result.stdout
+
+
+def test_the_picture_names_its_colors_and_hides_no_name(tmp_path):
+    from nsightkit.cli.roofline_files import write_picture
+
+    rows = roofline_rows({"kernel_counters": [
+        build.counters(build.gemm(4096, 4096, 4096, "fp32", 4), "a100-80gb-sxm") | {"kernel_name": "first_gemm"},
+        build.counters(build.copy(2**26), "a100-80gb-sxm") | {"kernel_name": "second_copy", "fp32_flop": 1e9},
+    ]})  # fmt: skip
+    write_picture(tmp_path / "x.svg", rows, "two")
+    texts = [element for element in ET.parse(tmp_path / "x.svg").iter() if element.tag.endswith("text")]
+    words = {"".join(text.itertext()).strip() for text in texts}
+    assert {row.bound for row in rows} == {"COMPUTE", "MEMORY"}
+    assert {"COMPUTE", "MEMORY"} < words
+    assert {row.name for row in rows} < words
+    assert not {"LATENCY", "UNKNOWN"} & words
+
+
 def test_the_same_rows_give_the_same_picture(tmp_path):
     path = trace_path(tmp_path)
     for name in ("a.svg", "b.svg"):
@@ -215,6 +253,19 @@ def test_gpus_lists_every_entry_and_shows_one_with_sources():
     assert "unknown-gpu" in unknown.output
 
 
+def test_printed_sums_give_times_and_lose_no_kernel(tmp_path):
+    path = tmp_path / "sums_cuda_gpu_kern_sum.csv"
+    head = "Time (%),Total Time (ns),Instances,Avg (ns),Med (ns),Min (ns),Max (ns),StdDev (ns),Name"
+    path.write_text(
+        f"{head}\n75.0,300,3,100.0,100.0,90,110,10.0,void gemm<float>(int)\n25.0,100,1,100.0,100.0,100,100,0.0,copy\n"
+    )
+    rows = json.loads(run("roofline", path, "--format", "json").stdout)
+    assert [(row["kernel_name"], row["tier"], row["total_ns"], row["time_share"]) for row in rows] == [
+        ("void gemm<float>(int)", "none", 300.0, 0.75), ("copy", "none", 100.0, 0.25),
+    ]  # fmt: skip
+    assert "printed sums" in rows[0]["missing"][0]
+
+
 def test_a_timeline_shows_kernels_by_their_friendly_names_and_machines_the_full_ones(tmp_path):
     name = "void at::native::vectorized_elementwise_kernel<4, at::native::CUDAFunctor_add<float>>(int, float*)"
     path = traces.write(tmp_path / "trace.json", traces.trace([traces.kernel(name, 200, 10, 7)]))
@@ -279,3 +330,36 @@ def test_roofs_kept_in_a_run_are_taken(tmp_path):
     assert row["flop"] == 2 * 512**3
     assert row["efficiency"] == pytest.approx(2 * 512**3 / 700e-6 / 1e12)
     assert "measured on A CPU" in row["roof_source"]
+
+
+def test_a_verdict_that_is_not_that_of_the_place_says_why(tmp_path):
+    """Bound by special functions: the SM is busy with what is no FLOP, so the place lies on the side of DRAM."""
+    from nsightkit.cli.roofline_words import otherwise_bound
+
+    one = build.counters(build.copy(2**26), "a100-80gb-sxm") | {"fp32_flop": 1e9, "kernel_name": "random_numbers"}
+    (row,) = roofline_rows({"kernel_counters": [one | {"sm_throughput_pct": 70.0, "memory_throughput_pct": 40.0}]})
+    assert (row.bound, row.nearer_roof) == ("COMPUTE", "DRAM")
+    (line,) = otherwise_bound([row])
+    assert line.startswith(f"{row.name} is COMPUTE by its throughputs, not by its place: units of the SM")
+    (plain,) = roofline_rows({"kernel_counters": [one]})
+    assert (plain.bound, otherwise_bound([plain])) == ("MEMORY", [])
+
+
+def test_sums_of_one_family_under_two_roofs_are_told_apart(tmp_path):
+    events = []
+    for place, (name, dims) in enumerate((("aten::add", [[2**20], [2**20]]), ("aten::copy_", [[2**20], [2**20]]))):
+        links = {"External id": place + 1}
+        inputs = {"Input Dims": dims, "Input type": ["float"] * 2}
+        start = 1000 * place
+        events += [
+            traces.operator(name, start, 100, place + 1, **inputs),
+            traces.call("cudaLaunchKernel", start + 20, 5, place + 7, **links),
+            traces.kernel("vectorized_elementwise_kernel", start + 200, 90, place + 7, **links),
+        ]
+    properties = [{"id": 0, "name": "NVIDIA H100 80GB HBM3", "computeMajor": 9, "computeMinor": 0, "numSms": 132}]
+    path = traces.write(tmp_path / "t.json", traces.trace(events) | {"deviceProperties": properties})
+    out = run("roofline", path, "--by", "family").stdout
+    assert "elementwise (FP32)" in out
+    assert "elementwise (no arithmetic)" in out
+    names = [row["name"] for row in json.loads(run("roofline", path, "--by", "family", "--format", "json").stdout)]
+    assert names == ["elementwise", "elementwise"]

@@ -203,3 +203,21 @@ def test_results_schema_is_the_one_that_is_checked(script):
     assert annotate.check_results is not None
     assert CliRunner().invoke(cli, sweep_args(script, "n=5")).exit_code == 0
     annotate.check_results(json.loads((script.with_name("out") / "cells" / "n=5" / "results.json").read_text()))
+
+
+def test_a_sweep_without_one_result_does_not_end_well(script):
+    args = sweep_args(script, "mode=fail,silent", "n=1")
+    for _ in range(2):
+        done = CliRunner().invoke(cli, args)
+        assert done.exit_code == 1
+        assert "2 of 2 cells failed; --retry-failed runs them again" in done.stderr
+    args = [word.replace("out", "mixed") if word.endswith("out") else word for word in args]
+    mixed = CliRunner().invoke(cli, [word.replace("fail,silent", "fail,well") for word in args])
+    assert mixed.exit_code == 0
+    assert "1 of 2 cells failed" in mixed.stderr
+
+
+def test_an_axis_given_twice_is_refused(script):
+    done = CliRunner().invoke(cli, sweep_args(script, "n_a=1", "n-a=2"))
+    assert done.exit_code == 2
+    assert "--axis n_a is given twice" in done.stderr

@@ -2,7 +2,10 @@
 
 import gzip
 import json
+import subprocess
+from bisect import bisect_right
 from collections import defaultdict
+from shutil import which
 
 import pytest
 from click.testing import CliRunner
@@ -32,7 +35,15 @@ def inputs_of(tables, **facts):
 
 
 def check(events):
-    """Assert the format, that each arrow has two ends, and that complete events of a track nest."""
+    """Assert the format, that arrows join slices, that asynchronous events pair up, and that each track nests."""
+    check_arrows(events)
+    pairs = defaultdict(list)
+    for event in events:
+        if event["ph"] in "be":
+            pairs[event["pid"], event["cat"], event["id"]].append((event["ts"], event["ph"], event["name"]))
+    for (_, first, name), (_, last, same) in pairs.values():
+        assert (first, last, same) == ("b", "e", name)
+    assert all(begin[0] <= end[0] for begin, end in pairs.values())
     arrows = defaultdict(list)
     tracks = defaultdict(list)
     for event in events:
@@ -55,6 +66,23 @@ def check(events):
             open_until.append(start - length)
     names = {(e["pid"], e["name"], e["tid"]) for e in events if e["ph"] == "M"}
     assert {(pid, "thread_name", tid) for pid, tid in tracks} <= names
+
+
+def check_arrows(events):
+    """Assert what importers ask of arrows: an end lies in a slice of its track, and the last one where one starts."""
+    starts = defaultdict(list)
+    for event in events:
+        if event["ph"] == "X":
+            starts[event["pid"], event["tid"]].append((event["ts"], event["ts"] + event["dur"]))
+    for spans in starts.values():
+        spans.sort()
+    for event in events:
+        if event["ph"] in "sf":
+            spans = starts[event["pid"], event["tid"]]
+            place = bisect_right(spans, (event["ts"], float("inf"))) - 1
+            assert place >= 0, event
+            assert event["ph"] == "s" or spans[place][0] == event["ts"]
+            assert any(start <= event["ts"] <= end for start, end in spans[max(0, place - 3) : place + 1]), event
 
 
 def busy_host():
@@ -166,6 +194,45 @@ def test_real_captures(shared_data, tmp_path, name):
                                                    "rtx4060ti-llama3-demo": 96}[name]  # fmt: skip
 
 
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("name", "kernels"),
+    [("v100-rank0.pt.trace.json.gz", 4350), ("b200-eager.json.gz", 768), ("rtx5080-cuda-graph.json", 321)],
+)
+def test_real_torch_traces(shared_data, tmp_path, name, kernels):
+    path = tmp_path / "trace.json"
+    result = CliRunner().invoke(cli, ["export", str(shared_data / "torch-trace" / name), "-o", str(path)])
+    assert result.exit_code == 0, result.output
+    events = json.loads(path.read_text(), parse_constant=lambda text: pytest.fail(text))["traceEvents"]
+    check(events)
+    assert sum(e.get("cat") == "kernel" for e in events) == kernels
+
+
+def test_our_trace_reads_back_as_what_it_was_made_from(tmp_path):
+    """Arguments are kept: name, geometry, range, and verdict are those of the tables."""
+    host = busy_host()
+    path = tmp_path / "t.json"
+    write_trace(path, [inputs_of(host.tables(), **{"gemm": {"bound": "MEMORY", "family": "GEMM"}})])
+    events = json.loads(path.read_text())["traceEvents"]
+    kernels = [e for e in events if e.get("cat") == "kernel"]
+    assert sorted((round(e["ts"] * 1000), round(e["dur"] * 1000)) for e in kernels) == sorted(
+        (row["start_ns"], row["duration_ns"]) for row in host.kernels
+    )
+    assert all(e["args"]["bound"] == "MEMORY" for e in kernels if e["args"]["kernel_name"] == "gemm")
+
+
+def test_perfetto_opens_it(tmp_path):
+    shell = which("trace_processor_shell") or which("trace_processor")
+    if shell is None:
+        pytest.skip("Perfetto's trace processor is not on PATH; its binary comes from the network")
+    path, query = tmp_path / "t.json", tmp_path / "q.sql"
+    write_trace(path, [inputs_of(busy_host().tables())])
+    query.write_text("select count(*) as slices from slice")
+    done = subprocess.run([shell, "-q", str(query), str(path)], capture_output=True, text=True, check=True)
+    expected = sum(e["ph"] in "Xb" for e in json.loads(path.read_text())["traceEvents"])
+    assert str(expected) in done.stdout.split()
+
+
 def test_a_graph_traced_as_a_whole_is_an_event_of_its_range(tmp_path):
     capture = Capture(
         calls=(Call("cudaGraphLaunch_v10000", 1900, 1950, correlation=2),),
@@ -180,3 +247,8 @@ def test_a_graph_traced_as_a_whole_is_an_event_of_its_range(tmp_path):
     [graph] = [event for event in events if event.get("cat") == "graph"]
     assert (graph["name"], graph["dur"], graph["args"]["range"]) == ("CUDA graph launch", 0.7, "replay")
     assert graph["args"]["graph_id"] == 3
+
+
+def test_processes_of_hundreds_of_captures_stay_apart():
+    found = [{event["pid"] for event in trace_events(inputs_of(busy_host().tables()), number)} for number in range(110)]
+    assert sum(map(len, found)) == len(set().union(*found))

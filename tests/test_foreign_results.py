@@ -1,11 +1,13 @@
 """Results of other benchmarks: their tables re-made to the printed digit, unfairness found by rules over the data."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from nsightkit.analysis.foreign_results import Counted, Quality, Results, Timing, parse_results
-from nsightkit.analysis.unfairness import RULES, find_flags, without_first
+from nsightkit.analysis.studies.decode import Pair
+from nsightkit.analysis.unfairness import RULES, disturbance, find_flags, without_first
 from nsightkit.analysis.work.model_shapes import shape_of_name
 from nsightkit.errors import IngestError
 from nsightkit.ingest.foreign_results import load_results
@@ -67,10 +69,10 @@ class TestRules:
         assert rules_of(timings=pair) == []
 
     def test_cold_run(self):
-        cold = timing(samples_ms=(30.0, 10.0, 11.0, 10.0))
+        cold = timing(decode_ms=10.5, samples_ms=(30.0, 10.0, 11.0, 10.0))
         assert rules_of(timings=(cold,)) == ["cold first run"]
         assert without_first(cold) == (10.0, 11.0, 10.0)
-        even = timing(samples_ms=(14.0, 10.0, 11.0))
+        even = timing(decode_ms=11.0, samples_ms=(14.0, 10.0, 11.0))
         assert rules_of(timings=(even,)) == []
         assert without_first(even) == (14.0, 10.0, 11.0)
 
@@ -84,7 +86,7 @@ class TestRules:
         least = cost(model, paper.Work(prompt=32, new_tokens=1)).flop
         counted = (Counted("x", "v1", phase, least * share, 1e9, 1e6, 10),)
         assert ("tensor FLOP missing" in rules_of(counted=counted, model=model, prompt=32)) is flagged
-        assert rules_of(counted=counted) == []
+        assert "tensor FLOP missing" not in rules_of(counted=counted)
 
     def test_peaks_of_two_gpus(self):
         # The roofline of the KV variants study: bandwidth of an A6000, tensor rate of an A100.
@@ -93,7 +95,7 @@ class TestRules:
         assert "rtx-a6000" in texts_of(peaks=mixed)
         assert rules_of(peaks=(("flop_per_s", 312e12), ("bytes_per_s", 2039e9))) == []
         # A GPU that nobody knows proves nothing.
-        assert rules_of(peaks=(("flop_per_s", 123e12), ("bytes_per_s", 768e9))) == []
+        assert rules_of(peaks=(("flop_per_s", 111.17e12), ("bytes_per_s", 768e9))) == []
 
     @pytest.mark.parametrize(("count", "flagged"), [(None, True), (1, True), (2, False)])
     def test_single_measurement(self, count, flagged):
@@ -111,8 +113,70 @@ class TestRules:
         assert rules_of(quality=quality) == ["a cache changed the text"]
 
     def test_every_rule_is_silent_without_data(self):
-        assert len(RULES) == 8
+        assert len(RULES) == 12
         assert find_flags(Results()) == []
+        assert [rule.looks_for for rule in RULES if rule.applies(Results())] == []
+
+    @pytest.mark.parametrize(("off_ms", "flagged"), [(52.0, True), (14.0, True), (34.0, False), (27.0, False)])
+    def test_equal_work_timed_differently(self, off_ms, flagged):
+        """Prefill is what a cache does not shorten: 27 and 52 ms were measured beside a neighbor's load."""
+        arms = (timing(prefill_ms=27.0), timing(arm="KV cache off", cached=False, prefill_ms=off_ms))
+        assert ("equal work timed differently" in rules_of(timings=arms)) is flagged
+        found = disturbance(Pair(*arms))
+        assert found == (pytest.approx(max(27 / off_ms, off_ms / 27)) if flagged else None)
+
+    def test_numbers_that_contradict_one_another(self):
+        assert rules_of(timings=(timing(printed_tokens_per_s=123.0),)) == ["rate and time disagree"]
+        assert rules_of(timings=(timing(printed_tokens_per_s=100.4),)) == []
+        assert rules_of(timings=(timing(samples_ms=(200.0, 201.0, 199.0)),)) == ["time and repetitions disagree"]
+        assert "states 160 ms; the median of its 3 repetitions is 200 ms" in texts_of(
+            timings=(timing(samples_ms=(200.0, 201.0, 199.0)),)
+        )
+        assert rules_of(timings=(timing(samples_ms=(160.0, 201.0, 159.0)),)) == []
+
+    def test_unequal_work_or_unknown_times_prove_nothing(self):
+        off = timing(arm="v0", cached=False, prefill_ms=10.0)
+        assert rules_of(timings=(off, timing(arm="v1", prefill_ms=20.0))) == ["equal work timed differently"]
+        assert rules_of(timings=(off, timing(arm="v2", prefill_ms=20.0))) == []  # quantizes in its prefill
+        assert rules_of(timings=(off, timing(arm="v1", prefill_ms=None))) == []
+        assert rules_of(timings=(off, timing(arm="v1", prefill_ms=20.0, prompt=65))) == []  # other work
+
+    def test_counters_without_a_prompt(self):
+        bare = Counted("x", "v1", "prefill", 1e9, 1e9, 1e6, 10)
+        assert rules_of(counted=(bare,)) == ["prompt of the counters not recorded"]
+        assert "a prompt of 32, which need not be theirs" in texts_of(counted=(bare,), prompt=32)
+        assert rules_of(counted=(replace(bare, prompt=512),)) == []
+
+    def test_the_prompt_of_the_counters_goes_before_that_of_the_timings(self):
+        from nsightkit.analysis.work import paper_model as paper
+
+        model = shape_of_name("gpt2-medium")
+        least = paper.prefill_cost(model, paper.Work(prompt=512, new_tokens=1)).flop
+        counted = Counted("x", "v1", "prefill", least / 2, 1e9, 1e6, 10, 512)
+        assert "with a prompt of 512 take" in texts_of(counted=(counted,), model=model, prompt=32)
+        assert rules_of(counted=(replace(counted, flop=least),), model=model, prompt=32) == []
+
+    def test_rules_that_applied_are_told_from_those_that_did_not(self):
+        one = Results(timings=(timing(),))
+        assert [rule.looks_for for rule in RULES if rule.applies(one)] == ["a single measurement"]
+        two = Results(timings=(timing(), timing(arm="KV cache off", cached=False)))
+        assert "unequal dtype, device or scope of arms" in [rule.looks_for for rule in RULES if rule.applies(two)]
+
+    def test_a_rule_that_finds_something_applied(self):
+        """Else a report would list a flag and say beside it that nothing was there to judge."""
+        quality = (Quality("v0", 20.0, 3.0, 100), Quality("v1", 30.0, 3.4, 100))
+        arms = tuple(timing(arm=arm, cached=arm == "a", new_tokens=n, decode_ms=100.0 + n, sample_count=None, batch=2,
+                            printed_tokens_per_s=1e3 * n / (100.0 + n), samples_ms=(9.0, 1.0, 1.0),
+                            dtype=arm) for arm in "ab" for n in (16, 128))  # fmt: skip
+        counted = (Counted("x", "v1", "prefill", 1.0, 1e9, 1e6, 10),)
+        everything = Results(arms, counted, quality=quality, model=shape_of_name("gpt2-medium"),
+                             peaks=(("flop_per_s", 312e12), ("bytes_per_s", 768e9)))  # fmt: skip
+        hit = [rule.looks_for for rule in RULES if list(rule.find(everything))]
+        assert {r.looks_for for r in RULES} - set(hit) == {
+            "equal work timed differently",  # the arms of a pair are equal in dtype
+            "a rate that its time contradicts",  # it is that of one sequence
+        }
+        assert [name for name in hit if name not in [r.looks_for for r in RULES if r.applies(everything)]] == []
 
 
 class TestFiles:
@@ -128,6 +192,15 @@ class TestFiles:
         (tmp_path / "a.json").write_bytes(content.encode("latin-1"))
         with pytest.raises(IngestError, match=r"a\.json: no JSON"):
             load_results([tmp_path])
+
+    def test_a_sweep_stands_for_the_results_of_its_cells(self, tmp_path):
+        for name in ("kv_cache=off", "kv_cache=on"):
+            cell = tmp_path / "cells" / name
+            cell.mkdir(parents=True)
+            (cell / "results.json").write_text(json.dumps({"cell": name}))
+            (cell / "cell.json").write_text("{}")
+        (tmp_path / "sweep.json").write_text("{}")
+        assert load_results([tmp_path]) == [(name, {"cell": name}) for name in ("kv_cache=off", "kv_cache=on")]
 
     def test_nothing_there(self, tmp_path):
         with pytest.raises(IngestError, match="holds no results"):
@@ -214,7 +287,8 @@ class TestVariantStudy:
         assert [s for r, s in flags if r == "a cache changed the text"] == [
             f"v1 against v0, {n} tokens" for n in (1999, 4999, 287643)
         ]
-        assert len(flags) == 6
+        assert [s for r, s in flags if r == "prompt of the counters not recorded"] == ["3 sums of counters"]
+        assert len(flags) == 7
 
 
 def test_own_results_speak_the_same_language(tmp_path):

@@ -85,6 +85,10 @@ def test_the_limiting_unit_is_the_one_that_equals_the_throughput():
     memory = {"sm_throughput_pct": 9.0, "memory_throughput_pct": 81.0, "l2_throughput_pct": 81.0}
     assert limiting_unit(memory | {"dram_throughput_pct": 50.0}) == "L2 81.0 %"
     assert limiting_unit({"sm_throughput_pct": 9.0}) == ""
+    some = {"tensor_pipe_pct": 61.4, "alu_pipe_pct": 12.0}
+    assert limiting_unit(some) == "tensor pipe 61.4 %, of those that were collected"
+    assert limiting_unit(some | {"sm_throughput_pct": 90.0}) == ""
+    assert limiting_unit({"tensor_pipe_pct": 0.0}) == ""
     # Beside a larger figure of L1 nobody would believe it, and the breakdown that would tell is not there.
     assert limiting_unit(memory | {"l1_throughput_pct": 90.0}) == ""
 

@@ -6,7 +6,9 @@ import pytest
 
 from builders.analysis import make_kernel
 from nsightkit.analysis.advice import advice_by_kernel
+from nsightkit.analysis.roofs.occupancy import STATED as OCCUPANCY
 from nsightkit.analysis.roofs.occupancy import occupancy_limiter
+from nsightkit.ingest.dataset import open_dataset
 
 
 def kernel(block, stated, **counters):
@@ -42,6 +44,44 @@ def kernel(block, stated, **counters):
 def test_limiters(chip, block, stated, counters, limiter):
     found = occupancy_limiter(kernel(block, stated, **counters), chip)
     assert found == limiter or (limiter and found and limiter in found)
+
+
+STATED = dict.fromkeys(("blocks_by_registers", "blocks_by_shared_memory", "blocks_by_warps", "blocks_by_limit"), 16.0)
+
+
+@pytest.mark.parametrize(
+    ("stated", "counters", "limiter"),
+    [
+        (25.0, STATED | {"blocks_by_registers": 4.0}, "registers"),
+        (25.0, STATED | {"blocks_by_registers": 4.0, "blocks_by_warps": 4.0}, "the size of a block and registers"),
+        (25.0, STATED | {"blocks_by_barriers": 2.0}, "barriers"),
+        (100.0, STATED | {"blocks_by_registers": 4.0}, None),
+        # One limit alone proves nothing.
+        (25.0, {"blocks_by_registers": 4.0}, None),
+    ],
+)
+def test_what_ncu_states_comes_first(stated, counters, limiter):
+    assert occupancy_limiter(kernel("64×1×1", stated, **counters), None) == limiter
+
+
+@pytest.mark.shared
+def test_stated_limits_explain_the_occupancy_of_every_real_report(shared_data):
+    """ncu's own identity: theoretical occupancy = fewest blocks × warps of a block ÷ warps that an SM holds."""
+    rows = open_dataset(sorted((shared_data / "ncu-rep").glob("*.ncu-rep"))).rows("kernel_counters")
+    checked = 0
+    for row in rows:
+        limits = [row[name] for name in OCCUPANCY if row[name] is not None]
+        if row["theoretical_occupancy_pct"] is None or len(limits) < 4:
+            continue
+        threads = row["block_x"] * row["block_y"] * row["block_z"]
+        warps = {"7.5": 32}.get(row["compute_capability"]) or (
+            48 if row["compute_capability"] in ("8.6", "8.9", "12.0") else 64
+        )
+        expected = 100 * min(limits) * -(-threads // 32) / warps
+        if row["cluster_x"] in (None, 1):
+            assert row["theoretical_occupancy_pct"] == pytest.approx(min(expected, 100.0), abs=0.01), row["capture_id"]
+            checked += 1
+    assert checked >= 60
 
 
 def test_advice_goes_to_its_kernel_and_the_largest_estimate_counts():

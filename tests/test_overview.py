@@ -29,7 +29,7 @@ class Given:
         whole = pa.Table.from_pylist(self.tables[table])
         for name in ("device_id",):
             whole = whole.set_column(whole.column_names.index(name), name, whole[name].cast(pa.int32()))
-        return whole if columns is None else whole.select(columns)
+        return whole if columns is None else whole.select([n for n in columns if n in whole.column_names])
 
 
 def launch(start, duration, **known):

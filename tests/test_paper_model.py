@@ -4,12 +4,12 @@ import importlib
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nsightkit.analysis.work import paper_model as paper
 from nsightkit.analysis.work.model_shapes import ModelShape, known_shapes, shape_of_name
-from nsightkit.errors import AnalysisError
+from nsightkit.errors import AnalysisError, NsightkitError
 from nsightkit.gpus import gpu_of_key
 from nsightkit.resources import resource_dir
 
@@ -133,6 +133,7 @@ def test_measured_capacity_is_that_of_whole_contexts():
     assert both == pytest.approx(1867, rel=0.02)
 
 
+@settings(deadline=None)  # the first call may be slow on a busy machine
 @given(st.integers(1, 4), st.integers(1, 40), st.integers(0, 12))
 def test_a_cache_never_costs_flop(batch, prompt, new):
     shape = ModelShape(layers=2, heads=2, width=8, vocabulary=16)
@@ -156,8 +157,12 @@ def test_impossible_shapes(sizes, text):
 
 
 def test_unknown_names_are_answered_with_the_known():
-    with pytest.raises(AnalysisError, match="no model 'gpt5'; known are gpt2"):
+    with pytest.raises(AnalysisError, match="no model 'gpt5'; did you mean gpt2\\? known are gpt2,"):
         shape_of_name("gpt5")
+    with pytest.raises(AnalysisError, match="no model 'zzz'; known are gpt2,"):
+        shape_of_name("zzz")
+    with pytest.raises(NsightkitError, match="no GPU 'h100-sx' in the table; did you mean h100-sxm\\? it has"):
+        gpu_of_key("h100-sx")
     with pytest.raises(AnalysisError, match="dtype 'int3'"):
         paper.Work(dtype="int3")
     assert all(shape.source for shape in known_shapes().values())
@@ -215,12 +220,55 @@ class TestCounted:
                 str(kv_heads),
             ]
         )
-        model = kv_decode.build_gpt(options.shape, 0, options.device, kv_decode.DTYPES["float32"])
+        model = kv_decode.model_of(options)
         arm = kv_decode.Decode(model, kv_decode.make_prompt(options), options)
         shape = ModelShape(layers=3, heads=4, kv_heads=kv_heads, width=32, vocabulary=50)
         work = paper.Work(2, 7, 5, cache == "true", "float32")
         expected = paper.prefill_cost(shape, work).flop + paper.decode_cost(shape, work).flop
         assert self.counted(lambda: arm.run(annotate.Laps("cpu"))) == expected
+
+    @pytest.mark.parametrize("cached", [True, False])
+    def test_a_mixture_of_experts(self, cached):
+        """Each token meets the router, its two experts and the shared ones, whichever the router chooses."""
+        import torch
+
+        gpt = importlib.import_module("models.gpt")
+        sizes = {"layers": 3, "heads": 4, "kv_heads": 2, "width": 32, "vocabulary": 50, "mlp_width": 48,
+                 "gated_mlp": True, "experts": 6, "active_experts": 2, "shared_experts": 1, "expert_width": 24,
+                 "dense_layers": 1}  # fmt: skip
+        parts = {"rms_norm": True, "rotary_base": 100.0, "bias": False, "max_length": 20}
+        model = gpt.build_gpt(gpt.GptShape(**sizes, **parts), 0, torch.device("cpu"), torch.float32)
+        shape, work = ModelShape(**sizes), paper.Work(2, 7, 3, cached, "float32")
+        ids = torch.randint(50, (2, 10), generator=torch.Generator().manual_seed(1))
+        cache = gpt.KVCache(model.shape, 2, model.head.weight) if cached else None
+        assert self.counted(lambda: model(ids[:, :7], cache)) == paper.prefill_cost(shape, work).flop
+        steps = [
+            self.counted(lambda end=end: model(ids[:, end - 1 if cached else 0 : end], cache)) for end in (8, 9, 10)
+        ]
+        assert steps == [cost.flop for cost in paper.step_costs(shape, work)]
+        if cache is not None:
+            assert cache.used_bytes == paper.kv_bytes(shape, work, 10)
+
+    def test_the_decoder_that_reads_pages(self):
+        """Prefill and decode of vlm_ocr cost what the paper model says of its shape."""
+        import torch
+
+        annotate, reading = importlib.import_module("nsightkit.annotate"), importlib.import_module("models.reading")
+        script, memory = importlib.import_module("vlm_ocr"), importlib.import_module("models.memory")
+        options = script.parse_arguments(["--device", "cpu", "--max-new-tokens", "3"])
+        made = script.make_reading(options)
+        for page in importlib.import_module("models.pages").draw_pages(2, 0):
+            given = torch.zeros(1, made.positions(page), options.shape.decoder.width)
+            work = paper.Work(1, given.shape[1], 3, dtype="float32")
+            shape = memory.on_paper(options.shape.decoder)
+            cache = reading.KVCache(options.shape.decoder, 1, given)
+            prefill = self.counted(lambda given=given, cache=cache: made.model.decoder.from_embeddings(given, cache))
+            assert prefill == paper.prefill_cost(shape, work).flop
+            kept = (annotate.Laps("cpu"), "p")
+            decode = self.counted(
+                lambda given=given, cache=cache, kept=kept: made._decoded(given, torch.tensor([5]), cache, kept)
+            )
+            assert decode == paper.decode_cost(shape, work).flop
 
     def test_layers_that_borrow_project_only_queries(self):
         import torch
@@ -235,3 +283,43 @@ class TestCounted:
         assert self.counted(lambda: decoder.feed(ids)) == paper.prefill_cost(shape, work).flop
         assert self.counted(lambda: decoder.feed(ids[:, :1])) == paper.decode_cost(shape, work).flop
         assert decoder.cache_bytes == paper.kv_bytes(shape, work, 7)
+
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    def test_latent_attention(self, dtype):
+        """Absorbed latent attention written out as matrix products: prefill of 5 positions, then two steps."""
+        import torch
+
+        torch_dtype = getattr(torch, dtype)
+        heads, width, latent, rope, nope, value = 3, 24, 10, 4, 6, 5
+        shape = ModelShape(layers=2, heads=heads, width=width, vocabulary=40, mlp_width=32, gated_mlp=True,
+                           latent_width=latent, rope_width=rope, nope_width=nope, value_width=value)  # fmt: skip
+        generator = torch.Generator().manual_seed(0)
+
+        def drawn(*sizes):
+            return torch.randn(*sizes, generator=generator, dtype=torch_dtype)
+
+        def layer(x, rows):
+            new = x.shape[0]
+            query = (x @ drawn(width, heads * (nope + rope))).view(new, heads, nope + rope).transpose(0, 1)
+            row = x @ drawn(width, latent + rope)
+            rows = torch.cat((rows, row))
+            # Keys are never expanded: the queries are brought to the compressed rows instead.
+            absorbed = torch.cat((query[..., :nope] @ drawn(heads, nope, latent), query[..., nope:]), dim=-1)
+            shares = (absorbed @ rows.T.expand(heads, -1, -1)).softmax(-1)
+            mixed = (shares @ rows[:, :latent].expand(heads, -1, -1)) @ drawn(heads, latent, value)
+            x = x + mixed.transpose(0, 1).reshape(new, heads * value) @ drawn(heads * value, width)
+            return x + ((x @ drawn(width, 32)) * (x @ drawn(width, 32))) @ drawn(32, width), rows
+
+        caches = [torch.zeros(0, latent + rope, dtype=torch_dtype) for _ in range(2)]
+
+        def forward(new):
+            x = drawn(new, width)
+            for number in range(2):
+                x, caches[number] = layer(x, caches[number])
+            x[-1:] @ drawn(width, 40)
+
+        work = paper.Work(1, 5, 2, dtype=dtype)
+        assert self.counted(lambda: forward(5)) == paper.prefill_cost(shape, work).flop
+        assert self.counted(lambda: [forward(1), forward(1)]) == paper.decode_cost(shape, work).flop
+        held = sum(rows.numel() * rows.element_size() for rows in caches)
+        assert held == paper.kv_bytes(shape, work, 7)

@@ -174,6 +174,13 @@ CASES = [
     ),
     (
         {"kernel_launches": kernels()},
+        facts(overhead_ratio=None, overhead_single=0.58),
+        "usable",
+        "timed once each, the run took 0.58 times as long",
+        "--repeat 3",
+    ),
+    (
+        {"kernel_launches": kernels()},
         facts(overhead_ratio=None, overhead_interval=(0.4, 1.9)),
         "usable",
         "not measurable here (0.40 … 1.90 times as long): no idle",

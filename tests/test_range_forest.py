@@ -8,7 +8,7 @@ import pytest
 from nsightkit.analysis.ranges.range_forest import build_forest
 from nsightkit.errors import AnalysisError
 
-FORESTS = 400
+FORESTS = 3000
 
 
 def nested(rng, lanes, domains):

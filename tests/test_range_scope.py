@@ -7,6 +7,7 @@ import pytest
 from builders.timeline import Host, table_of
 from nsightkit.analysis.ranges.nvtx_projection import attribute
 from nsightkit.analysis.ranges.range_scope import rows_inside, tables_inside
+from nsightkit.analysis.ranges.range_summary import RangeOptions, summarize_ranges
 from nsightkit.analysis.work.operations import by_capture
 
 
@@ -55,3 +56,33 @@ def test_rows_inside_against_brute_force(seed):
 
     wanted = [r for r in ranges if r["name"] == "in"]
     assert found == [row["name"] for row in rows if any(within(row, other) for other in wanted)]
+
+
+def nested_namesakes():
+    """Return f > g > f > f, each of which launches one kernel."""
+    host = Host()
+    for name, ns in (("f", 10_000), ("g", 5_000), ("f", 2_000), ("f", 1_000)):
+        host.push(name)
+        host.launch(ns)
+    for _ in range(4):
+        host.pop()
+    return attribute(next(by_capture(host.tables())))
+
+
+def test_a_name_that_nests_counts_its_time_once():
+    found = nested_namesakes()
+    rows = {row.name: row for row in summarize_ranges([found]).rows}
+    assert (rows["f"].gpu_ns, rows["f"].own_ns, rows["f"].operation_count) == (18_000, 13_000, 4)
+    # Three instances, but the CPU was inside f only as long as inside the outermost.
+    assert rows["f"].instance_count == 3
+    assert rows["f"].range_ns == int((found.spans.end_ns - found.spans.start_ns).max())
+
+
+def test_a_namesake_around_the_scope_takes_nothing_from_it():
+    found = nested_namesakes()
+    rows = {row.name: row for row in summarize_ranges([found], RangeOptions(within="g")).rows}
+    assert {name: (row.gpu_ns, row.instance_count) for name, row in rows.items()} == {
+        "g": (8_000, 1),
+        "f": (3_000, 2),
+    }
+    assert 0 < rows["f"].range_ns < rows["g"].range_ns

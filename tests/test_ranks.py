@@ -59,8 +59,8 @@ def test_the_others_wait_for_the_slow_rank(tmp_path):
     assert found.rows[2].compute_ratio == pytest.approx(2700 / 1530)
     assert (found.straggler.rank, found.matched_count, found.unmatched_names) == (2, 3, ())
     [spread] = found.ranges
-    # Waiting is GPU time of the range too, which is why the range alone does not tell the straggler.
-    assert (spread.name, spread.min_ns, spread.max_ns) == ("step_*", 3000, 3000)
+    # With its collectives the range would be even on all ranks, as the others wait in them.
+    assert (spread.name, spread.min_ns, spread.max_ns, spread.slowest) == ("step_*", 1500, 2700, "rank 2")
 
 
 def test_planted_stragglers_are_found(tmp_path):
@@ -83,6 +83,59 @@ def test_a_collective_that_a_rank_lacks_is_left_out(tmp_path):
     assert found.straggler.rank == 1
 
 
+def in_one_file(captures):
+    """The captures of a job as one export: a process and a GPU a rank; correlation ids collide, as they do."""
+    parts = {"kernels": (), "calls": (), "ranges": ()}
+    for rank, capture in enumerate(captures):
+        for name in parts:
+            more = {"device": rank} if name == "kernels" else {}
+            parts[name] += tuple(replace(row, pid=500 + rank, **more) for row in getattr(capture, name))
+    return Capture(**parts)
+
+
+@pytest.mark.parametrize("count", [8, 12])
+def test_ranks_in_one_file_are_those_in_many(tmp_path, count):
+    times = [500 + 7 * rank for rank in range(count - 1)] + [460]
+    captures = job(times, steps=5)
+    many = compared(write(tmp_path / "job", captures))
+    one = compared(write_sqlite(tmp_path / "job.sqlite", in_one_file(captures)))
+    figures = [
+        [(row.span_ns, row.compute_ns, row.communication_ns, row.exposed_communication_ns, row.wait_ns, row.idle_ns)
+         for row in found.rows]
+        for found in (many, one)
+    ]  # fmt: skip
+    assert figures[0] == figures[1]
+    assert [row.device_id for row in one.rows] == list(range(count))
+    assert [row.rank for row in many.rows] == list(range(count))
+    slowest = max(range(count), key=lambda rank: times[rank])
+    assert many.straggler.rank == one.straggler.device_id == slowest
+    assert many.matched_count == one.matched_count == 5
+    [spread], [same] = many.ranges, one.ranges
+    assert (spread.mean_ns, spread.min_ns, spread.max_ns) == (same.mean_ns, same.min_ns, same.max_ns)
+    assert list(spread.rank_ns.values()) == list(same.rank_ns.values())
+
+
+def test_a_matrix_of_many_ranks(tmp_path):
+    """The range × rank matrix: uneven ranges first, a rank without a range counts as 0."""
+    captures = []
+    for rank in range(9):
+        kernels = [Kernel("gemm", 1000, 1000 + 100 * (rank + 1), correlation=1)]
+        kernels += [Kernel("norm", 5000, 5010, correlation=2)] if rank != 4 else []
+        calls = tuple(Call("cudaLaunchKernel", 500 + 20 * n, 510 + 20 * n, correlation=1 + n) for n in range(2))
+        ranges = (Range(490, 515, text="uneven"), Range(516, 600, text="even"))
+        captures.append(Capture(tuple(kernels), calls, ranges=ranges))
+    found = compared(write(tmp_path / "job", captures))
+    assert [(row.name, row.min_ns, row.median_ns, row.max_ns, row.slowest) for row in found.ranges] == [
+        ("uneven", 100, 500, 900, "rank 8"), ("even", 0, 10, 10, "rank 0"),
+    ]  # fmt: skip
+    assert found.ranges[0].imbalance == pytest.approx(900 / 500)
+    assert found.ranges[1].rank_ns["rank 4"] == 0
+    shown = invoke(tmp_path / "job", "--show", "ranges").stdout
+    assert "rank 8" in shown  # as "most on"; nine columns are too wide
+    rows = json.loads(invoke(tmp_path / "job", "--show", "ranges", "--format", "json").stdout)
+    assert len(rows[0]["rank_ns"]) == 9
+
+
 def invoke(*arguments):
     return CliRunner().invoke(cli, ["ranks", *map(str, arguments)], catch_exceptions=False)
 
@@ -95,9 +148,11 @@ def test_the_command(tmp_path):
     assert "waits least in collectives: rank 1; the others wait 1.20 µs each" in result.stderr
     rows = json.loads(invoke(folder, "--show", "ranges", "--format", "json").stdout)
     assert [(row["name"], row["rank_ns"]) for row in rows] == [
-        ("step_*", {"rank 0": 3000, "rank 1": 3000, "rank 2": 3000})
+        ("step_*", {"rank 0": 1500, "rank 1": 2700, "rank 2": 1500})
     ]
     assert "rank 2" in invoke(folder, "--show", "ranges").stdout
+    assert "most uneven range: step_*, 2.70 µs on rank 1 against 1.90 µs on average" in result.stderr
+    assert "all are even" in invoke(write(tmp_path / "even", job([500, 505, 500]))).stderr
     alone = invoke(folder / "job-rank0.sqlite")
     assert "nothing to be compared with" in alone.stderr
     (folder / "job-rank7.sqlite").write_bytes((folder / "job-rank0.sqlite").read_bytes()[:5000])

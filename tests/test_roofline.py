@@ -290,3 +290,25 @@ def test_no_input_makes_it_fail_or_invent(known):
         assert roof.point.moved_bytes > 0
     if roof.placement is None:
         assert roof.missing or roof.flags
+
+
+def test_traffic_without_counted_work_tells_its_share_of_the_bandwidth():
+    counters = {"duration_ns": 1e6, "dram_bytes": 0.85e9, "peak_dram_bytes_per_s": 1e12}
+    roof = place_kernel("k", counters, Gpu("x", "8.0", 1))
+    assert roof.placement is None
+    assert "dram_bytes" not in roof.missing
+    (flag,) = roof.flags
+    assert flag.startswith("DRAM at 85 % of its bandwidth by ncu's peak at the clock of the launch")
+
+
+@pytest.mark.parametrize(("active", "bound"), [(16.0, "MEMORY"), (61.0, None)])
+def test_instructions_with_a_lower_peak_do_not_pass_as_memory_bound(active, bound):
+    """mma.sync on CC 10.0: a quarter of the drawn peak, so the pipe is active four times as long as at the peak."""
+    counters = {dtype.work: 0.0 for dtype in DTYPES} | {
+        "duration_ns": 1e6, "dram_bytes": 0.55 * 7.7e9, "peak_dram_bytes_per_s": 7.7e12, "tensor_pipe_pct": active,
+        "tensor_bf16_flop": 0.15 * 2.25e12, "peak_tensor_bf16_flop_per_s": 2.25e15, "sm_throughput_pct": 61.0,
+    }  # fmt: skip
+    roof = place_kernel("k", counters, Gpu("NVIDIA B200", "10.0", 148))
+    assert roof.placement.bound == bound
+    assert any("tensor pipe was active" in flag for flag in roof.flags) == (bound is None)
+    assert roof.point.efficiency == pytest.approx(0.55)

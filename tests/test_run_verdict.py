@@ -37,6 +37,25 @@ def test_launch_bound_needs_idle_time_an_empty_queue_and_little_tracing():
 
 
 @pytest.mark.parametrize(
+    ("shares", "words"),
+    [
+        (
+            {"LAUNCH": 0.55, "HOST": 0.0},
+            "idle for 60 % of the span: it waits for launches that come too late for 55 %",
+        ),
+        (
+            {"LAUNCH": 0.05, "HOST": 0.5},
+            "waits for the program, which is outside CUDA (1 ms or more at a time) for 50 %",
+        ),
+        ({"LAUNCH": 0.0, "HOST": 0.999}, "for more than 99 % of it"),
+    ],
+)
+@pytest.mark.parametrize("ratio", [1.02, None])
+def test_waiting_for_the_program_is_told_from_waiting_for_launches(shares, words, ratio):
+    assert words in judge_run(figures(**(LAUNCHES | shares | {"ratio": ratio}))).reason
+
+
+@pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"ratio": None}, "not known"),

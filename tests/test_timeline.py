@@ -5,8 +5,20 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from builders.timeline import LAUNCH_LATENCY, PLANTED, Host, tables_of
+from builders.nsys import write_sqlite
+from builders.timeline import (
+    LAUNCH_LATENCY,
+    PLANTED,
+    Host,
+    nsys_capture_of,
+    tables_of,
+    torch_trace_of,
+    with_waiting_thread,
+)
+from builders.torch import write
 from nsightkit.analysis.ranges.nvtx_projection import attribute
 from nsightkit.analysis.ranges.repetitions import repetitions
 from nsightkit.analysis.timeline.accounting import broken, check_timeline
@@ -15,7 +27,8 @@ from nsightkit.analysis.timeline.gaps import CAUSES
 from nsightkit.analysis.timeline.timeline import device_timelines, timeline_inputs
 from nsightkit.analysis.timeline.timeline_parts import longest_gaps, range_windows, time_parts
 from nsightkit.analysis.timeline.whole_run import COSTS, graph_figures, run_figures
-from nsightkit.analysis.work.operations import by_capture
+from nsightkit.analysis.work.operations import CAPTURE_TABLES, by_capture
+from nsightkit.ingest.dataset import open_dataset
 
 SEEDS = 40
 NCCL = "ncclDevKernel_AllReduce_Sum_f32_RING_LL(ncclDevKernelArgsStorage<4096>)"
@@ -41,6 +54,24 @@ def test_planted_timelines_are_told_apart(bound, maker):
         assert sum(figures.shares.values()) == pytest.approx(1)
         right += figures.dominant == bound
     assert right >= 0.95 * SEEDS
+
+
+@pytest.mark.parametrize("tool", ["nsys", "torch"])
+@pytest.mark.parametrize(("bound", "maker"), [(b, m) for b, makers in PLANTED.items() for m in makers])
+def test_planted_captures_are_told_apart_through_their_readers(bound, maker, tool, tmp_path):
+    """The same timelines as files of the two tools, beside a thread that waits all the time and launches nothing."""
+    right, seeds = 0, 20
+    for seed in range(seeds):
+        host = with_waiting_thread(maker(seed))
+        if tool == "nsys":
+            path = write_sqlite(tmp_path / f"{seed}.sqlite", nsys_capture_of(host))
+        else:
+            path = write(tmp_path / f"{seed}.json", torch_trace_of(host))
+        dataset = open_dataset([path])
+        found = timelines_of({name: dataset.arrow(name) for name in CAPTURE_TABLES if dataset.has(name)})
+        assert sum(t.kernel_count for t in found) == len(host.kernels)
+        right += run_figures(found).dominant == bound
+    assert right >= 0.95 * seeds
 
 
 def test_a_low_busy_share_by_waiting_is_not_taken_for_an_empty_queue():
@@ -221,6 +252,17 @@ def test_copies_have_their_rate():
     host.copy(1_000, moved=30_000)
     [row] = copy_rates(host.tables()["memory_operations"])
     assert (row.moved_bytes, row.total_ns, row.bytes_per_s, row.best_bytes_per_s) == (40_000, 2_000, 2e10, 3e10)
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**9), st.integers(0, 10**6)), min_size=1, max_size=20))
+def test_no_best_rate_is_below_the_rate_over_all(copies):
+    host = Host()
+    for moved, ns in copies:
+        host.copy(ns, moved=moved)
+    [row] = copy_rates(host.tables()["memory_operations"])
+    assert (row.bytes_per_s is None) == (row.best_bytes_per_s is None) == all(ns == 0 for _, ns in copies)
+    if all(ns for _, ns in copies):
+        assert row.best_bytes_per_s >= row.bytes_per_s * (1 - 1e-12)
 
 
 @pytest.mark.shared

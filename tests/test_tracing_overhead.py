@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nsightkit.analysis.timeline.tracing_overhead import overhead_of, parts_of
-from nsightkit.cli.overhead import overhead_line
+from nsightkit.report.overhead_words import overhead_line
 
 TIMES = st.lists(st.lists(st.floats(1e-6, 1e3), min_size=2, max_size=2), min_size=1, max_size=5)
 

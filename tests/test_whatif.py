@@ -1,5 +1,7 @@
 """Other peaks: the larger term anew, at unchanged efficiency; what has no place keeps its time; the replay."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 
 from nsightkit.analysis.results import RooflinePoint, RooflineRow
 from nsightkit.analysis.timeline.replay import replay
-from nsightkit.analysis.whatif import NOT_VALIDATED, change_of_settings, change_to_gpu, project
+from nsightkit.analysis.whatif import NOT_VALIDATED, OTHER_CLOCKS, change_of_settings, change_to_gpu, project
 from nsightkit.analysis.work.operations import Calls, Operations
 from nsightkit.errors import AnalysisError
 from nsightkit.gpus import gpu_of_key
@@ -23,7 +25,8 @@ def point(flop, moved, duration, peak=1e15, bandwidth=1e12, precision="tensor BF
 def row(p, total=None, **more):
     base = {"flop": p.flop if p else None}
     time = total if total is not None else p.duration_ns
-    return RooflineRow("c", "k", "GEMM", "counters", "MEMORY", time, 1.0, 1, "DRAM",
+    bound = more.pop("bound", "COMPUTE" if p and p.flop_per_byte >= p.ridge_flop_per_byte else "MEMORY")
+    return RooflineRow("c", "k", "GEMM", "counters", bound, time, 1.0, 1, "DRAM",
                        p.moved_bytes if p else None, None, p, **(base | more))  # fmt: skip
 
 
@@ -76,6 +79,29 @@ def test_what_has_no_place_keeps_its_time_and_says_why(kept):
     assert found.rows[0].reason
 
 
+@pytest.mark.parametrize(
+    ("bound", "words"), [("LATENCY", "latency"), ("COMPUTE", "outside this roofline"), ("BALANCED", "outside")]
+)
+def test_a_kernel_with_another_limit_keeps_its_time(bound, words):
+    found = project([row(MEMORY, bound=bound)], change_of_settings({"dram_bytes_per_s": 2e12}))
+    assert (found.after_ns, found.unprojected_ns, found.far_ns) == (2e6, 2e6, 0.0)
+    assert words in found.rows[0].reason
+
+
+def test_what_lies_far_from_its_roof_is_projected_and_told():
+    near = point(1e9, 1.5e9, 2e6)  # at 75 % of its roof
+    found = project([row(MEMORY, bound="UNKNOWN"), row(near)], change_of_settings({"dram_bytes_per_s": 2e12}))
+    assert found.after_ns == pytest.approx(2e6)
+    assert found.far_ns == 2e6
+
+
+def test_locked_clocks_against_a_data_sheet_are_told():
+    at_ncu = replace(MEMORY, roof_source="ncu's peak at the clock of the launch")
+    then = gpu_of_key("h200-sxm")
+    assert OTHER_CLOCKS in project([row(at_ncu)], change_to_gpu(None, then)).flags
+    assert OTHER_CLOCKS not in project([row(at_ncu)], change_to_gpu(gpu_of_key("h100-sxm"), then)).flags
+
+
 def test_a_copy_moves_with_the_bandwidth_of_the_data_sheets():
     copy = RooflineRow("c", "copy", "copy", "analytic", "MEMORY", 1e6, 1.0, 1, "DRAM", 1e9, 1e12, None, flop=0.0)
     (item,) = project([copy], change_to_gpu(gpu_of_key("h100-sxm"), gpu_of_key("h200-sxm"))).rows
@@ -113,11 +139,12 @@ def work(*items):
     zeros = np.zeros(count, np.int32)
     names = np.full(1, 0, np.int32)
     operations = Operations(
-        starts, starts + lengths, zeros, zeros, np.zeros(count, np.int64), np.arange(count, dtype=np.int64), zeros,
+        starts, starts + lengths, zeros, zeros, np.arange(count, dtype=np.int64), zeros,
         ("k",), count, np.arange(count, dtype=np.int32),
     )  # fmt: skip
-    calls = Calls(called, called + 1, np.zeros(count, np.int64), np.zeros(count, np.int64),
-                  np.arange(count, dtype=np.int64), np.repeat(names, count), None)  # fmt: skip
+    only = np.zeros(1, np.int64)
+    ids = np.arange(count, dtype=np.int64)
+    calls = Calls(called, called + 1, zeros, only, only, ids, np.repeat(names, count), None)
     return operations, calls
 
 

@@ -45,6 +45,7 @@ def test_the_wheel_holds_package_templates_and_workloads_and_nothing_else(wheel)
     assert "nsightkit/templates/report.html.j2" in names
     assert "nsightkit/workloads/kv_decode.py" in names
     assert "nsightkit/metrics.toml" in names
+    assert "nsightkit/docs/errors.md" in names
     assert not [name for name in names if name.endswith((".pyc", ".env")) or "tests" in name.split("/")]
 
 
@@ -71,3 +72,9 @@ def test_workloads_are_listed_from_the_wheel(installed, tmp_path):
     result = run(installed, tmp_path, "profile", "no-such-workload", "--tool", "torch")
     assert result.returncode == 1
     assert "kv_decode" in result.stderr
+
+
+def test_errors_are_explained_from_the_wheel(installed, tmp_path):
+    result = run(installed, tmp_path, "explain", "not-comparable")
+    assert result.returncode == 0, result.stderr
+    assert "Two sides must not be compared" in result.stdout

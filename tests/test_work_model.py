@@ -65,6 +65,7 @@ def torch_cases():
         ("conv", conv, (image, rand(8, 6, 3, 3), rand(8), [2, 1], [1, 1], [1, 2], False, [0, 0], 1)),
         ("conv groups", conv, (image, rand(8, 3, 3, 3), None, [1, 1], [0, 0], [1, 1], False, [0, 0], 2)),
         ("conv transposed", conv, (image, rand(6, 8, 3, 3), None, [2, 2], [1, 1], [1, 1], True, [1, 1], 1)),
+        ("conv transposed groups", conv, (image, rand(6, 4, 3, 3), None, [2, 2], [1, 1], [1, 1], True, [0, 0], 2)),
         ("conv1d", conv, (rand(2, 6, 30), rand(8, 6, 5), None, [1], [2], [1], False, [0], 1)),
         ("layer_norm", aten.native_layer_norm.default, (rand(5, 7, 64), [64], rand(64), rand(64), 1e-5)),
         ("group_norm", aten.native_group_norm.default, (rand(2, 8, 6, 6), rand(8), rand(8), 2, 8, 36, 4, 1e-5)),
@@ -230,6 +231,31 @@ def test_attention_in_every_form(name, place, count):
         assert work.moved_bytes == 4 * 2 * 8 * 100 * 64 * 2
         assert not work.assumption
     assert "causal" in work_of(call(name, q, k, k)).assumption
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "count"),
+    [
+        ("aten::_scaled_dot_product_flash_attention_backward", 11, 14),
+        ("aten::_scaled_dot_product_efficient_attention_backward", 11, 12),
+        ("aten::_scaled_dot_product_cudnn_attention_backward", 14, 15),
+        ("aten::_scaled_dot_product_flash_attention_for_cpu_backward", 7, 8),
+    ],
+)
+def test_attention_backward_counts_the_pairs_under_its_mask(name, place, count):
+    torch = pytest.importorskip("torch")
+    schema = getattr(torch.ops.aten, name.removeprefix("aten::")).default._schema
+    assert schema.arguments[place].name == "is_causal"
+    q, k, v, out = tensor(2, 8, 100, 64), tensor(2, 8, 100, 64), tensor(2, 8, 100, 32), tensor(2, 8, 100, 32)
+    for causal, pairs in (("False", 100 * 100), ("True", 5050)):
+        values = [""] * count
+        values[place] = causal
+        work = work_of(call(name, out, q, k, v, *[None] * (count - 4), values=values))
+        assert work.flop == 2 * 2 * 8 * pairs * (3 * 64 + 2 * 32)
+        # Gradient and result of the value's width are read, and the three inputs; their gradients are written.
+        assert work.moved_bytes == (2 * 32 + 2 * (64 + 64 + 32)) * 2 * 8 * 100 * 2
+        assert not work.assumption
+    assert "causal" in work_of(call(name, out, q, k, v)).assumption
 
 
 @given(st.integers(1, 40), st.integers(1, 40))
@@ -415,6 +441,18 @@ def test_without_a_roof_there_is_work_and_time_only():
     (row,) = analytic_rows("c", [record_of(BIG_GEMM, 1000)], NO_ROOFS)
     assert (row.bound, row.point, row.flop) == ("UNKNOWN", None, 2 * 8192**3)
     assert row.missing
+
+
+@pytest.mark.parametrize(("factor", "bound", "close"), [(0.97, "COMPUTE", True), (0.9, "COMPUTE", False),
+                                                        (1.03, "MEMORY", True), (1.1, "MEMORY", False)])  # fmt: skip
+def test_work_at_the_ridge_says_that_both_sides_may_bound(factor, bound, close):
+    """The product of 8192 has 8192 / 3 FLOP a byte; the ridge lies at `factor` times that."""
+    peak = factor * 8192 / 3 * 1e12
+    roofs = Roofs({"tensor_bf16": Peak(peak, peak, "x")}, Peak(1e12, 1e12, "x"))
+    time = round(max(2 * 8192**3 / peak, 6 * 8192**2 / 1e12) * 1e9 / 0.8)
+    (row,) = analytic_rows("c", [record_of(BIG_GEMM, time)], roofs)
+    assert row.bound == bound
+    assert any("at the ridge" in flag for flag in row.flags) == close
 
 
 def test_an_assumption_gives_no_verdict():

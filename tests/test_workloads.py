@@ -116,7 +116,7 @@ class TestModel:
 class TestDecode:
     def run(self, kv_decode, *args):
         options = kv_decode.parse_arguments([*TINY, *args])
-        model = kv_decode.build_gpt(options.shape, options.seed, options.device, kv_decode.DTYPES[options.dtype])
+        model = kv_decode.model_of(options)
         with torch.inference_mode():
             prompt = kv_decode.make_prompt(options, model)
         laps = annotate.Laps("cpu")
@@ -157,7 +157,7 @@ class TestDecode:
     @pytest.mark.parametrize("dtype", ["bf16", "fp32"])
     def test_both_arms_have_one_precision(self, kv_decode, gpt, dtype):
         options = kv_decode.parse_arguments([*TINY, "--dtype", dtype])
-        model = kv_decode.build_gpt(options.shape, 0, options.device, kv_decode.DTYPES[options.dtype])
+        model = kv_decode.model_of(options)
         wanted = {"bf16": torch.bfloat16, "fp32": torch.float32}[dtype]
         assert {weight.dtype for weight in model.parameters()} == {wanted}
         cache = gpt.KVCache(options.shape, 1, model.head.weight)
@@ -166,7 +166,7 @@ class TestDecode:
     def test_a_kept_prefix_changes_no_token_and_is_made_once(self, kv_decode, monkeypatch):
         options, _, plain = self.run(kv_decode, "--phase", "decode")
         options = kv_decode.parse_arguments([*TINY, "--phase", "decode", "--cache-prefix"])
-        model = kv_decode.build_gpt(options.shape, options.seed, options.device, torch.float32)
+        model = kv_decode.model_of(options)
         arm = kv_decode.Decode(model, kv_decode.make_prompt(options, model), options)
         lengths = []
         model.register_forward_pre_hook(lambda module, args: lengths.append(args[0].shape[1]))
@@ -176,7 +176,7 @@ class TestDecode:
 
     def test_a_prompt_of_the_model_is_what_it_says(self, kv_decode):
         options, _, ids = self.run(kv_decode, "--prefix-source", "model", "--no-kv-cache")
-        model = kv_decode.build_gpt(options.shape, options.seed, options.device, torch.float32)
+        model = kv_decode.model_of(options)
         with torch.inference_mode():
             for end in range(1, ids.shape[1]):
                 assert torch.equal(model(ids[:, :end]).argmax(-1), ids[:, end])
@@ -202,6 +202,7 @@ class TestOptions:
             (("--heads", "7"), "not a multiple of 7 heads"),
             (("--device", "tpu9"), "is not known"),
             (("--dtype", "int3"), "invalid choice"),
+            (("--seed", "-1"), "not a whole number"),
             (("--cache-prefix",), "needs --phase decode"),
             (("--cache-prefix", "--phase", "decode", "--no-kv-cache"), "needs --phase decode and a KV cache"),
         ],
@@ -277,3 +278,81 @@ class TestAlone:
         assert done.returncode == 1
         assert done.stdout == ""
         assert done.stderr == "kv_decode needs torch: install it with  pip install 'nsightkit[workloads]'\n"
+
+
+WORKLOADS = ("batch_sweep", "capacity", "kv_decode", "kv_variants", "perplexity", "sequence_sweep", "vlm_ocr")
+
+
+class TestEveryWorkload:
+    @pytest.mark.parametrize("name", WORKLOADS)
+    def test_help_shows_what_it_is(self, name, capsys):
+        module = importlib.import_module(name)
+        with pytest.raises(SystemExit) as caught:
+            module.parse_arguments(["--help"])
+        assert caught.value.code == 0
+        out = capsys.readouterr().out
+        assert module.__doc__.splitlines()[0] in out
+        # What `nsightkit profile` gives to every bundled workload.
+        for option in ("--max-new-tokens", "--warmup-iters", "--results", "--dtype", "--device", "--seed", "--threads"):
+            assert option in out, option
+
+    @pytest.mark.parametrize("name", WORKLOADS)
+    def test_a_mistyped_option_is_answered_with_what_was_meant(self, name, capsys):
+        with pytest.raises(SystemExit) as caught:
+            importlib.import_module(name).parse_arguments(["--result", "x.json", "--dtyp", "fp32"])
+        assert caught.value.code == 2
+        assert "did you mean --results and --dtype?" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("name", [*WORKLOADS, "layer_similarity", "python_overhead"])
+    def test_results_that_cannot_be_written_are_refused_before_the_work(self, name, tmp_path, capsys):
+        (tmp_path / "file").touch()
+        for path, text in (("file/r.json", "cannot be written"), ("", "is a folder; name a file")):
+            with pytest.raises(SystemExit) as caught:
+                importlib.import_module(name).parse_arguments(["--results", str(tmp_path / path)])
+            assert caught.value.code == 2
+            assert text in capsys.readouterr().err
+
+    def test_pages_that_cannot_be_saved_are_no_traceback(self, tmp_path, capsys):
+        (tmp_path / "file").touch()
+        with pytest.raises(SystemExit) as caught:
+            importlib.import_module("vlm_ocr").main(["--pages", "1", "--save-pages", str(tmp_path / "file")])
+        assert caught.value.code == 1
+        assert "--save-pages" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        ("content", "option", "text"),
+        [
+            (b"", "--text", "has 0 windows"),
+            (None, "--text", "cannot be read: No such file"),
+            (b"\x80\x04junk", "--ids", "is no .npy file of plain numbers"),
+            (None, "--ids", "cannot be read: No such file"),
+        ],
+    )
+    def test_a_text_that_is_none(self, tmp_path, capsys, content, option, text):
+        path = tmp_path / "text.npy"
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(SystemExit) as caught:
+            importlib.import_module("perplexity").main([option, str(path)])
+        assert caught.value.code == 1
+        assert text in capsys.readouterr().err
+
+    def test_python_overhead_names_what_it_looked_at(self, capsys):
+        with pytest.raises(SystemExit) as caught:
+            importlib.import_module("python_overhead").parse_arguments(["--tokens", "-3"])
+        assert caught.value.code == 2
+        assert "argument --tokens: must be at least 1" in capsys.readouterr().err
+
+    def test_python_overhead_gives_the_reason_in_one_line(self, capsys):
+        with pytest.raises(SystemExit) as caught:
+            importlib.import_module("python_overhead").main(["--variant", "v9"])
+        assert caught.value.code == 1
+        said = capsys.readouterr().err
+        assert said.startswith("python_overhead: the decode could not be profiled: kv_variants: error: no variant 'v9'")
+
+    def test_all_are_described(self):
+        from pathlib import Path
+
+        text = (Path(__file__).parent.parent / "docs" / "studies.md").read_text(encoding="utf-8")
+        for name in WORKLOADS:
+            assert f"| `{name}` |" in text

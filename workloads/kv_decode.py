@@ -14,7 +14,7 @@ Run it alone, or under a profiler with `nsightkit profile`:
 # nsightkit: deterministic
 import argparse
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 try:
     import numpy as np
@@ -24,8 +24,9 @@ try:
 except ModuleNotFoundError as error:
     print(f"kv_decode needs {error.name}: install it with  pip install 'nsightkit[workloads]'", file=sys.stderr)
     sys.exit(1)
-from models.gpt import Gpt, KVCache, build_gpt
-from models.options import DTYPES, add_common, completed, settings_of, truth
+from models.costs import Cost, PhaseCosts, phase_costs
+from models.gpt import Gpt, KVCache
+from models.options import DTYPES, Parser, add_common, completed, model_of, settings_of, truth
 
 _TIMED = (
     "prefill: the prompt's forward pass and the choice of the first token; decode: max_new_tokens steps, each a "
@@ -35,8 +36,7 @@ _TIMED = (
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """Return the options, checked."""
-    parser = argparse.ArgumentParser(prog="kv_decode", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser = Parser("kv_decode", __doc__)
     add = parser.add_argument
     add("--phase", choices=("both", "prefill", "decode"), default="both",
         help="what is timed; decode runs the prefill that it needs, but does not time it (default: both)")  # fmt: skip
@@ -81,6 +81,11 @@ class Decode:
     prompt: torch.Tensor
     options: argparse.Namespace
     _prefix: tuple[KVCache, torch.Tensor] | None = None
+    _costs: PhaseCosts = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Compute what each phase costs on paper, outside of what is timed."""
+        self._costs = phase_costs(self.options)
 
     def run(self, laps: annotate.Laps) -> torch.Tensor:
         """Return the token ids (batch, prompt_len + tokens made); `laps` gets prefill, decode and decode_step."""
@@ -92,6 +97,7 @@ class Decode:
             with annotate.range("decode", payload=options.batch_size), laps.time("decode"):
                 for token in range(options.max_new_tokens):
                     with annotate.range("decode_step", payload=token), laps.time("decode_step"):
+                        self._state(self._costs.steps[token])
                         ids = _extended(ids, self.model(ids[:, -1:] if cache else ids, cache))
         return ids
 
@@ -104,12 +110,16 @@ class Decode:
         # The stopwatch of a phase that was not asked for is thrown away.
         own = laps if options.phase != "decode" else annotate.Laps(str(options.device))
         with annotate.range("prefill", payload=options.batch_size), own.time("prefill"):
+            self._state(self._costs.prefill)
             ids = _extended(self.prompt, self.model(self.prompt, cache))
         if options.cache_prefix and cache is not None:
             self._prefix = cache, ids
             cache = cache.copied()
         laps.wait()
         return cache, ids
+
+    def _state(self, cost: Cost) -> None:
+        annotate.state_work(cost.flop, cost.moved_bytes, self.options.dtype)
 
 
 def _extended(ids: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
@@ -155,7 +165,11 @@ def summary(options: argparse.Namespace, metrics: dict[str, float | None]) -> st
 def main(argv: list[str] | None = None) -> None:
     """Run the workload."""
     options = parse_arguments(argv)
-    model = build_gpt(options.shape, options.seed, options.device, DTYPES[options.dtype])
+    try:
+        model = model_of(options)
+    except ValueError as error:
+        print(f"kv_decode: {error}", file=sys.stderr)
+        sys.exit(1)
     with torch.inference_mode():
         prompt = make_prompt(options, model)
     plan = annotate.Plan(

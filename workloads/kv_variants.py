@@ -1,9 +1,9 @@
-"""Decodes tokens with one of seven ways to keep keys and values, and tells where the time went.
+"""Decodes tokens with one of eight ways to keep keys and values, and tells where the time went.
 
 v0 keeps none, v1 all, v2 as INT8, v3 shares them between pairs of layers, v4 does both; v3a and v4a give the borrowing
 layer its owner's query weights. All variants run the same model in the same precision and time the same thing: prefill,
-which yields the first token, and one step a token. v2t, INT8 with a fused Triton kernel, is not here: it is listed as
-untested.
+which yields the first token, and one step a token. v2t reads the INT8 values in one Triton kernel: it needs a GPU, or
+Triton's interpreter (TRITON_INTERPRET=1), and is unverified on a GPU.
 
     python kv_variants.py --variant v2 --prompt-len 64 --max-new-tokens 16
 """
@@ -21,16 +21,14 @@ try:
 except ModuleNotFoundError as error:
     print(f"kv_variants needs {error.name}: install it with  pip install 'nsightkit[workloads]'", file=sys.stderr)
     sys.exit(1)
-from models.gpt import Gpt, build_gpt
-from models.options import DTYPES, add_common, completed, settings_of, truth
-from models.variants import UNTESTED, VARIANTS, Decoder, align_queries
+from models.gpt import Gpt
+from models.options import DTYPES, Parser, add_common, completed, model_of, settings_of, truth
+from models.variants import VARIANTS, Decoder, align_queries, chosen_variant, missing_for
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """Return the options, checked."""
-    parser = argparse.ArgumentParser(
-        prog="kv_variants", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser("kv_variants", __doc__)
     listed = "; ".join(f"{variant.name}: {variant.description}" for variant in VARIANTS.values())
     parser.add_argument("--variant", default="v1", metavar="NAME", help=f"{listed} (default: v1)")
     parser.add_argument(
@@ -44,11 +42,11 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add_common(parser, bench_iters=5)
     options = parser.parse_args(argv)
-    if options.variant in UNTESTED:
-        parser.error(f"{options.variant} is untested: {UNTESTED[options.variant]}")
-    if options.variant not in VARIANTS:
-        parser.error(f"no variant '{options.variant}'; there are {', '.join(VARIANTS)}")
     completed(parser, options)
+    try:
+        chosen_variant(options.variant, str(options.device))
+    except ValueError as error:
+        parser.error(str(error))
     return options
 
 
@@ -85,8 +83,8 @@ def timed_phases(model: Gpt, laps: annotate.Laps):
         hooks += [
             block.attention.register_forward_pre_hook(begin("attention")),
             block.attention.register_forward_hook(end),
-            block.up.register_forward_pre_hook(begin("mlp")),
-            block.down.register_forward_hook(end),
+            block.mlp.register_forward_pre_hook(begin("mlp")),
+            block.mlp.register_forward_hook(end),
         ]
     try:
         yield
@@ -129,7 +127,11 @@ def metrics_of(options: argparse.Namespace, measured: annotate.Measurement) -> d
 def main(argv: list[str] | None = None) -> None:
     """Run the workload."""
     options = parse_arguments(argv)
-    model = build_gpt(options.shape, options.seed, options.device, DTYPES[options.dtype])
+    try:
+        model = model_of(options)
+    except ValueError as error:
+        print(f"kv_variants: {error}", file=sys.stderr)
+        sys.exit(1)
     if VARIANTS[options.variant].aligned:
         align_queries(model)
     drawn = np.random.default_rng(options.seed + 1).integers(
@@ -147,7 +149,11 @@ def main(argv: list[str] | None = None) -> None:
             "the parts of the model come from one repetition more, slowed down by their hooks",
             "tokens_run": (options.warmup_iters + options.bench_iters + options.phases) * options.max_new_tokens,
             "metrics": metrics,
-            "notes": [f"{name} is untested: {why}" for name, why in UNTESTED.items()],
+            "notes": [
+                f"{variant.name} is untested here: {why}"
+                for variant in VARIANTS.values()
+                if (why := missing_for(variant, str(options.device)))
+            ],
         }
         machine = annotate.describe_machine(str(options.device), options.dtype)
         data = annotate.results_of("kv_variants", settings_of(options), machine, measured, own)

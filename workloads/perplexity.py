@@ -2,9 +2,10 @@
 
 The model (BPE, 512 tokens, 4 layers) was trained once on an excerpt of CPython's documentation topics and lies beside
 this script; the text that is measured is the tenth that it never saw. Each window is fed token by token, as decoding
-does, so that the cache is what answers.
+does, so that the cache is what answers. Real weights are taken from a local folder, with their own tokenizer.
 
     python perplexity.py --variant v2
+    python perplexity.py --weights ~/models/gpt2 --text page.txt --window-len 256
 """
 
 import argparse
@@ -20,50 +21,60 @@ try:
 except ModuleNotFoundError as error:
     print(f"perplexity needs {error.name}: install it with  pip install 'nsightkit[workloads]'", file=sys.stderr)
     sys.exit(1)
-from models.checkpoint import FOLDER, load_model, load_tokenizer, split_corpus
+from models.checkpoint import FOLDER
 from models.gpt import Gpt
-from models.options import DTYPES, device_of, positive
-from models.variants import UNTESTED, VARIANTS, Decoder, align_queries
+from models.options import DTYPES, Parser, add_machine, not_negative, on_machine, positive
+from models.texts import ids_of
+from models.variants import VARIANTS, Decoder, align_queries, chosen_variant
+from models.weights import load_gpt
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """Return the options, checked."""
-    parser = argparse.ArgumentParser(prog="perplexity", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser = Parser("perplexity", __doc__)
     add = parser.add_argument
     add("--variant", default="v1", metavar="NAME", help=f"{', '.join(VARIANTS)} (default: v1)")
-    add("--windows", type=positive, default=64, metavar="N", help="windows of the model's context (default: 64)")
+    add("--windows", type=positive, default=64, metavar="N", help="windows of the text (default: 64)")
+    add(
+        "--window-len",
+        "--max-new-tokens",
+        dest="window_len",
+        type=positive,
+        default=64,
+        metavar="N",
+        help="predicted tokens of a window, one step each (default: 64)",
+    )
+    add("--warmup-iters", type=not_negative, default=0, metavar="N", help="times before, not timed (default: 0)")
     add("--weights", type=Path, default=FOLDER, metavar="FOLDER",
-        help="a folder that perplexity_model/train.py wrote (default: the one that comes with nsightkit)")  # fmt: skip
-    add("--dtype", choices=tuple(DTYPES), default="float32", help="of weights and cache (default: float32)")
-    add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
-    add("--threads", type=positive, metavar="N", help="threads of torch on the CPU")
-    add("--results", type=Path, metavar="PATH", help="write settings and results there as JSON")
+        help="real weights: config.json, *.safetensors and tokenizer.json, or nanoGPT's ckpt.pt, or what "
+        "perplexity_model/train.py wrote (default: the small model that comes with nsightkit)")  # fmt: skip
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--text", type=Path, metavar="FILE",
+                        help="text to measure (default: the tenth that the small model never saw)")  # fmt: skip
+    source.add_argument("--ids", type=Path, metavar="FILE",
+                        help="token ids to measure: .npy, or 16-bit numbers as nanoGPT's val.bin")  # fmt: skip
+    add_machine(parser)
     options = parser.parse_args(argv)
-    if options.variant in UNTESTED:
-        parser.error(f"{options.variant} is untested: {UNTESTED[options.variant]}")
-    if options.variant not in VARIANTS:
-        parser.error(f"no variant '{options.variant}'; there are {', '.join(VARIANTS)}")
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    options.dtype = str(DTYPES[options.dtype]).removeprefix("torch.")
     try:
-        options.device = device_of(options.device)
+        on_machine(options)
+        chosen_variant(options.variant, str(options.device))
     except ValueError as error:
         parser.error(str(error))
     return options
 
 
-def windows_of(options: argparse.Namespace, length: int) -> torch.Tensor:
-    """Return token ids (windows, length + 1) of the text that the model never saw, spread evenly over it.
+def windows_of(options: argparse.Namespace, vocabulary: int) -> torch.Tensor:
+    """Return token ids (windows, length + 1) of the text, spread evenly over it.
 
     Raises:
-        ValueError: the text has fewer windows.
+        ValueError: the text has fewer windows, or ids that the model does not know.
     """
-    ids = load_tokenizer(options.weights).encode(split_corpus(options.weights)[1])
-    most = (len(ids) - 1) // length
+    ids, length = ids_of(options.weights, options.text, options.ids), options.window_len
+    most = max(len(ids) - 1, 0) // length
     if options.windows > most:
         raise ValueError(f"--windows {options.windows}: the text has {most} windows of {length} tokens")
+    if max(ids) >= vocabulary:
+        raise ValueError(f"the text has the token {max(ids)}, the model knows {vocabulary}: they do not fit")
     starts = [place * (most // options.windows) * length for place in range(options.windows)]
     return torch.tensor([ids[start : start + length + 1] for start in starts], device=options.device)
 
@@ -84,8 +95,8 @@ def main(argv: list[str] | None = None) -> None:
     """Run the workload."""
     options = parse_arguments(argv)
     try:
-        model = load_model(options.weights, options.device, DTYPES[options.dtype])
-        windows = windows_of(options, model.shape.max_length)
+        model = load_gpt(options.weights, options.window_len, options.device, DTYPES[options.dtype])
+        windows = windows_of(options, model.shape.vocabulary)
     except (OSError, ValueError) as error:
         print(f"perplexity: {error}", file=sys.stderr)
         sys.exit(1)
@@ -96,21 +107,25 @@ def main(argv: list[str] | None = None) -> None:
         with annotate.range("perplexity"), laps.time("evaluation"):
             return losses_of(model, windows, options.variant)[0]
 
-    measured = annotate.measure(work, annotate.Plan(warmup=0, repeats=1, device=str(options.device)))
+    measured = annotate.measure(work, annotate.Plan(options.warmup_iters, 1, options.seed, str(options.device)))
     # Windows are the independent part: tokens of one window are not.
     by_window = measured.last.mean(dim=1)
-    loss, error = by_window.mean().item(), (by_window.std() / math.sqrt(len(by_window))).item()
+    loss = by_window.mean().item()
+    error = (by_window.std() / math.sqrt(len(by_window))).item() if len(by_window) > 1 else None
     metrics = {"perplexity": math.exp(loss), "loss": loss, "loss_standard_error": error,
                "evaluated_tokens": measured.last.numel()}  # fmt: skip
     if options.results:
-        settings = {name: str(value) if isinstance(value, (Path, torch.device)) else value
-                    for name, value in vars(options).items() if name not in ("results", "weights")}  # fmt: skip
+        # Of files only the names: where they lay says nothing and differs on each machine.
+        settings = {name: value.name if isinstance(value, Path) else value
+                    for name, value in vars(options).items() if name != "results"}  # fmt: skip
+        settings["device"] = str(options.device)
         own = {"timed": "evaluation: all windows, one token at a time", "tokens_run": measured.last.numel(),
                "metrics": metrics}  # fmt: skip
         machine = annotate.describe_machine(str(options.device), options.dtype)
         annotate.write_results(options.results, annotate.results_of("perplexity", settings, machine, measured, own))
+    spread = "of one window" if error is None else f"± {error:.6f} between windows"
     print(f"perplexity: {options.variant}, {options.dtype}: {metrics['perplexity']:.4f} over "
-          f"{metrics['evaluated_tokens']} tokens (loss {loss:.6f} ± {error:.6f} between windows)")  # fmt: skip
+          f"{metrics['evaluated_tokens']} tokens (loss {loss:.6f} {spread})")  # fmt: skip
 
 
 if __name__ == "__main__":

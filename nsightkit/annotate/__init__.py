@@ -9,24 +9,31 @@ torch.profiler, `Measurement`, and a results file. Torch is never imported from 
         ...
 """
 
-from nsightkit.annotate.measuring import Laps, Measurement, Plan, measure
+from nsightkit.annotate.measuring import Laps, Measurement, Plan, measure, merged
+from nsightkit.annotate.nvml import GpuUse, gpu_use
 from nsightkit.annotate.ranges import profiled, range
-from nsightkit.annotate.results import check_results, describe_machine, results_of, write_results
+from nsightkit.annotate.results import check_results, describe_machine, results_file, results_of, write_results
 from nsightkit.annotate.spread import OUTLIER_RULE, Spread, percentile, spread_of
+from nsightkit.annotate.work import state_work
 
 __all__ = [
     "OUTLIER_RULE",
+    "GpuUse",
     "Laps",
     "Measurement",
     "Plan",
     "Spread",
     "check_results",
     "describe_machine",
+    "gpu_use",
     "measure",
+    "merged",
     "percentile",
     "profiled",
     "range",
+    "results_file",
     "results_of",
     "spread_of",
+    "state_work",
     "write_results",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -113,6 +113,29 @@ def measure(work: Callable[[Laps], Any], plan: Plan) -> Measurement:
     peak, scope = _peak(plan.device)
     clock = "CUDA events" if plan.device.startswith("cuda") else "monotonic clock of the CPU"
     return Measurement(plan, clock, tuple(repetitions), peak, scope, last)
+
+
+def merged(parts: Mapping[str, Measurement]) -> Measurement:
+    """Return one measurement of several that were taken one after the other; their parts are named `key.part`.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if not parts:
+        raise ValueError("nothing was measured")
+    first = next(iter(parts.values()))
+    count = max(len(part.repetitions) for part in parts.values())
+    repetitions = tuple(
+        {
+            f"{key}.{name}": values
+            for key, part in parts.items()
+            if place < len(part.repetitions)
+            for name, values in part.repetitions[place].items()
+        }
+        for place in range(count)
+    )
+    peaks = [part.peak_memory_bytes for part in parts.values() if part.peak_memory_bytes is not None]
+    return Measurement(first.plan, first.clock, repetitions, max(peaks, default=None), first.peak_memory_scope)
 
 
 def _once(work: Callable[[Laps], Any], plan: Plan) -> tuple[dict[str, list[int]], Any]:

@@ -54,6 +54,8 @@ RESULTS_SCHEMA: dict[str, Any] = {
         "repetitions": {"type": "array", "items": {"type": "object"}},
         "spreads": {"type": "object"},
         "metrics": {"type": "object", "values": {"type": ["number", "null"]}},
+        # One object for each batch, length or page of a workload that measures several.
+        "rows": {"type": "array", "items": {"type": "object", "values": {"type": ["number", "string", "null"]}}},
         "notes": {"type": "array", "items": {"type": "string"}},
     },
 }  # fmt: skip
@@ -93,7 +95,7 @@ def results_of(
     measured: Measurement,
     own: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return the results; `own` holds what only the workload knows: timed, tokens_run, metrics, maybe notes.
+    """Return the results; `own` holds what only the workload knows: timed, tokens_run, metrics, maybe rows and notes.
 
     Raises:
         ValueError: something that the schema asks for is missing or of another kind.
@@ -156,6 +158,28 @@ def _check_members(value: Mapping[str, Any], schema: Mapping[str, Any], where: s
         inner = schema.get("properties", {}).get(name, schema.get("values"))
         if inner is not None:
             _check(item, inner, f"{where}.{name}")
+
+
+def results_file(text: str) -> Path:
+    """Return the path that `text` names, as the type of an argparse option: refused before the work, not after it.
+
+    Makes the folder that the file will lie in.
+
+    Raises:
+        argparse.ArgumentTypeError: no file can be written there.
+    """
+    from argparse import ArgumentTypeError
+
+    path = Path(text)
+    if path.is_dir():
+        raise ArgumentTypeError(f"{path} is a folder; name a file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArgumentTypeError(f"{path} cannot be written: {error.strerror}: {path.parent}") from None
+    if not os.access(path.parent, os.W_OK):
+        raise ArgumentTypeError(f"{path} cannot be written: {path.parent} is not writable")
+    return path
 
 
 def write_results(path: Path, data: Mapping[str, Any]) -> None:

@@ -28,6 +28,7 @@ COMMANDS = {
     "ranks": "Compare the ranks of one job: stragglers and imbalance.",
     "classify": "Say what bounds each kernel: compute, memory or latency.",
     "roofline": "Place every kernel or operator under the roofs of its GPU.",
+    "utilization": "Say how much of the peaks each phase used: MFU and MBU.",
     "verdict": "Say what bounds a whole run, or why that cannot be decided.",
     "advice": "List what NVIDIA's own rules advise, the most promising first.",
     "whatif": "Say what the kernels would take with other peaks.",
@@ -41,6 +42,7 @@ COMMANDS = {
     "study": "Run a whole study and report on it.",
     "gpus": "List the GPUs whose data sheets are known, or show one with its sources.",
     "ceilings": "Measure what this machine reaches: matrix products and memory traffic.",
+    "explain": "Say more about an error, by the word that its message names.",
 }
 
 
@@ -84,7 +86,7 @@ class Boundary(click.Group):
             sys.stdout.flush()
             return result
         except NsightkitError as error:
-            click.ClickException(f"{error}\nsee docs/errors.md#{error.slug}").show()
+            click.ClickException(f"{error}\nmore: nsightkit explain {error.slug}").show()
             raise click.exceptions.Exit(error.exit_code) from None
         except BrokenPipeError:
             # The reader of our output has seen enough (`| head`).

@@ -13,6 +13,7 @@ import click
 
 from nsightkit.cli.inputs import finish, or_newest_run, paths_argument
 from nsightkit.cli.output import Field, emit, format_option, note
+from nsightkit.cli.scoping import notes_of, scope_words, scoped, within_option
 from nsightkit.errors import AnalysisError
 from nsightkit.report import format as fmt
 
@@ -35,9 +36,10 @@ _MOST = 110
 
 @click.command("advice")
 @paths_argument(required=False)
-@click.option("--limit", type=click.IntRange(min=0), default=20, show_default=True, help="Rows to print; 0: all.")
+@within_option
+@click.option("--limit", type=click.IntRange(min=0), default=20, show_default=True, help="Rows to print; 0 prints all.")
 @format_option
-def command(paths: tuple[Path, ...], limit: int, format_: str) -> None:
+def command(paths: tuple[Path, ...], within: str | None, limit: int, format_: str) -> None:
     """List what NVIDIA's own rules advise, the most promising first.
 
     A GLOBAL estimate is about the whole launch: multiplied by the kernel's share of the profiled time it says what is
@@ -60,9 +62,14 @@ def command(paths: tuple[Path, ...], limit: int, format_: str) -> None:
             f"{dataset.name}: no results of rules in it; profile with ncu --set full, or with --apply-rules yes",
             slug="no-rules",
         )
-    found = rank_advice(rules, dataset.rows("kernel_counters"))
+    dataset = scoped(dataset, within)
+    found = rank_advice(dataset.rows("rule_results"), dataset.rows("kernel_counters"))
     shown = found[:limit] if limit and format_ in ("table", "markdown") else found
-    emit(FIELDS, [_row(item) for item in shown], format_, f"{dataset.name}: advice of NVIDIA's rules, upper bounds")
+    scope = f", {scope_words(within)}" if within else ""
+    caption = f"{dataset.name}: advice of NVIDIA's rules{scope}, upper bounds"
+    emit(FIELDS, [_row(item) for item in shown], format_, caption)
+    for text in notes_of(dataset):
+        note(text)
     if len(shown) < len(found):
         note(f"{fmt.count(len(found) - len(shown))} rows not shown; --limit 0 shows all")
     finish(dataset)

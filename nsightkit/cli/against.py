@@ -32,7 +32,8 @@ def against_option(function: Callable[..., None]) -> Callable[..., None]:
     return click.option(
         "--against", metavar="COMMAND",
         help="Run this base program and WORKLOAD in turn, --repeat times each, into OUTPUT/base and OUTPUT/head for "
-        "'nsightkit compare'. COMMAND as one word: 'kv_decode --no-kv-cache', 'old.py ARGS', or any program.",
+        "'nsightkit compare'. COMMAND as one word: 'kv_decode --no-kv-cache', 'old.py ARGS', or any program. What "
+        "stands behind -- goes to WORKLOAD alone: repeat it in COMMAND.",
     )(function)  # fmt: skip
 
 

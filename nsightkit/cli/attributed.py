@@ -39,21 +39,33 @@ def graph_note(count: int, time_ns: int) -> str:
     )
 
 
-def captures_of(dataset: Dataset) -> Iterator[CaptureTables]:
+def captures_of(dataset: Dataset, keep: bool = True) -> Iterator[CaptureTables]:
     """Return the captures that have GPU work, each with its tables.
+
+    Args:
+        dataset: opened with `WANTED`.
+        keep: whether the rows are asked for again; without, they are read into arrays and dropped, which takes half of
+            the memory.
 
     Raises:
         AnalysisError: none has any, so that there is no timeline to speak of.
     """
-    from nsightkit.analysis.work.operations import by_capture
+    from nsightkit.analysis.work.operations import by_capture, condensed, read_condensed
 
     work = ("kernel_launches", "memory_operations", "graph_launches")
-    if not any(dataset.has(name) and dataset.arrow(name).num_rows for name in work):
+    if not any(dataset.has(name) and dataset.holds_rows(name) for name in work):
         if not dataset.info.captures:
             return
+        if within := getattr(dataset, "within", ""):
+            raise AnalysisError(f"{dataset.name}: ranges named '{within}' launched no GPU work", slug="no-timeline")
         raise AnalysisError(
             f"{dataset.name}: no GPU work with start and end in it; name a capture of nsys or torch.profiler that has "
             "kernels ('nsightkit info' lists what a capture holds)",
             slug="no-timeline",
         )
-    yield from by_capture({name: dataset.arrow(name) for name in WANTED})
+    if not keep and len(dataset.info.captures) == 1:
+        yield read_condensed(dataset.info.captures[0].capture_id, dataset.take)
+    elif keep:
+        yield from by_capture({name: dataset.arrow(name) for name in WANTED})
+    else:
+        yield from map(condensed, by_capture({name: dataset.take(name) for name in WANTED}))

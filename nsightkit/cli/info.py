@@ -7,6 +7,7 @@ import click
 
 from nsightkit.cli.inputs import finish, or_newest_run, paths_argument
 from nsightkit.cli.output import Field, emit, format_option, note
+from nsightkit.cli.scoping import notes_of, scoped, within_option
 
 FIELDS = (
     Field("capture_id", "capture"),
@@ -22,22 +23,31 @@ FIELDS = (
 
 @click.command("info")
 @paths_argument(required=False)
+@within_option
 @format_option
-def command(paths: tuple[Path, ...], format_: str) -> None:
+def command(paths: tuple[Path, ...], within: str | None, format_: str) -> None:
     """List the captures in PATH: which tool wrote each, on which GPU, what it covers, and how many rows it has.
 
     Without PATH the newest run below ./reports is taken. Notes on a capture (no kernels, hidden in CUDA graphs, failed
     launches) follow the table.
+
+    \b
+    nsightkit info report.ncu-rep
+    nsightkit info runs/main --format json
     """
     from nsightkit.ingest.dataset import open_dataset
 
-    dataset = open_dataset(or_newest_run(paths))
+    dataset = scoped(open_dataset(or_newest_run(paths)), within)
+    if not dataset.info.captures:
+        finish(dataset)
     rows = [_row(capture, dataset.counts(capture.capture_id), dataset) for capture in dataset.info.captures]
     emit(FIELDS, rows, format_, caption=f"{dataset.name}: {len(rows)} captures" if len(rows) != 1 else dataset.name)
     if format_ in ("table", "markdown"):
         for capture in dataset.info.captures:
             for text in capture.notes:
                 note(f"{capture.capture_id}: {text}")
+        for text in notes_of(dataset):
+            note(text)
     finish(dataset)
 
 

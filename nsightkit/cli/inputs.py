@@ -15,10 +15,11 @@ import click
 from nsightkit.cli.output import note
 from nsightkit.errors import IngestError, NsightkitError
 from nsightkit.ingest.dataset import Dataset
-from nsightkit.ingest.sources import Failure
+from nsightkit.ingest.sources import TWICE, Failure
 from nsightkit.run import Run, is_run, newest_run
 
 REPORTS = Path("reports")
+_MOST_TWICE = 5
 
 
 def paths_argument(required: bool = True) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -59,6 +60,8 @@ def new_run(paths: Sequence[Path], output: Path | None, force: bool | None = Non
     if output.is_dir() and any(output.iterdir()) and not (force and is_run(output)):
         can_replace = is_run(output) and force is not None
         way_out = "name another folder or add --force" if can_replace else "name another folder"
+        if force is not None and {path.name for path in output.iterdir()} == {"tables"}:
+            way_out = "a command that wrote it was killed; go on with --resume, or name another folder"
         raise IngestError(f"{output}: is not empty; {way_out}", slug="output-exists")
     return Run(output)
 
@@ -79,12 +82,17 @@ def finish(dataset: Dataset) -> None:
 def report_failures(failures: Sequence[Failure]) -> None:
     """List `failures` on stderr and end with exit code 1 where one is a capture or was named by the user."""
     damaged = [failure for failure in failures if failure.named or failure.is_capture]
-    others = [failure for failure in failures if failure not in damaged]
+    twice = [failure for failure in failures if failure.slug == TWICE and failure not in damaged]
+    others = [failure for failure in failures if failure not in damaged and failure not in twice]
+    for failure in twice[:_MOST_TWICE]:
+        note(f"passed over {failure.path.name}: {failure.reason}")
+    if len(twice) > _MOST_TWICE:
+        note(f"passed over {len(twice) - _MOST_TWICE} more files whose launches are read from others")
     if others:
         note(f"passed over {len(others)} files that are no captures: " + ", ".join(f.path.name for f in others[:10])
              + (" …" if len(others) > 10 else ""))  # fmt: skip
     for failure in damaged:
         reason = failure.reason if str(failure.path) in failure.reason else f"{failure.path}: {failure.reason}"
-        note(f"Error: {reason}\nsee docs/errors.md#{failure.slug}")
+        note(f"Error: {reason}\nmore: nsightkit explain {failure.slug}")
     if damaged:
         raise click.exceptions.Exit(1)

@@ -1,7 +1,7 @@
-"""What ``nsightkit top`` lists by range, phase, family, stream, device or rank, and what ``--in`` leaves of a dataset.
+"""What ``nsightkit top`` lists by range, phase, family, stream, device or rank.
 
-In: a dataset, keys, and perhaps the name of a range. Out: rows of GPU time with their columns; or `Inside`, the tables
-of the dataset with only the rows that belong to the range. What no range launched is always told.
+In: a dataset, keys, and perhaps the name of a range. Out: rows of GPU time with their columns. What no range launched
+is always told.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from nsightkit.cli.attributed import WANTED, captures_of, graph_note
+from nsightkit.cli.attributed import captures_of, graph_note
 from nsightkit.cli.output import Field
 from nsightkit.report import format as fmt
 
@@ -30,7 +30,6 @@ NUMBERS = (
     Field("gpu_ns", "GPU time", "ns"),
     Field("operation_count", "GPU operations", "count"),
 )
-_OPERATORS = ("operator_name", "start_ns", "duration_ns", "self_ns", "process_id", "thread_id")
 
 
 class Tables(Protocol):
@@ -153,68 +152,3 @@ def _rank_notes(dataset: Dataset, keys: Sequence[str]) -> Iterator[str]:
             f"no rank is known for {', '.join(unknown[:5])}{' …' if len(unknown) > 5 else ''}: a torch.profiler trace "
             "states it, and an nsys capture if its file name has the word rank and the number ('-o run-rank%q{RANK}')"
         )
-
-
-@dataclass
-class Inside:
-    """The tables of a dataset with only the rows that belong to a range."""
-
-    tables: dict[str, list[pa.Table]]
-    told: list[str]
-
-    def has(self, table: str) -> bool:
-        """Say whether there is such a table."""
-        return table in self.tables
-
-    def arrow(self, table: str) -> pa.Table:
-        """Return it, all captures together."""
-        import pyarrow as pa
-
-        parts = self.tables[table]
-        return pa.concat_tables(parts).unify_dictionaries() if len(parts) > 1 else parts[0]
-
-    def rows(self, table: str) -> list[Row]:
-        """Return it as dictionaries."""
-        return list(self.arrow(table).to_pylist())
-
-
-def inside(dataset: Dataset, within: str) -> Inside:
-    """Return what of a dataset belongs to the ranges that `within` means.
-
-    Raises:
-        AnalysisError: there are no such ranges.
-    """
-    from nsightkit.analysis.ranges.nvtx_projection import attribute
-    from nsightkit.analysis.ranges.range_scope import rows_inside, tables_inside
-    from nsightkit.analysis.ranges.range_summary import matching, no_such_range
-    from nsightkit.analysis.work.operations import by_capture
-
-    found: dict[str, list[pa.Table]] = {}
-    names: list[str] = []
-    seen, inside_ns, hit = _Seen(), 0, False
-    operators = dataset.arrow("cpu_operators") if dataset.has("cpu_operators") else None
-    for tables in by_capture({name: dataset.arrow(name) for name in WANTED}):
-        [attribution] = seen.passing([attribute(tables)])
-        hit |= bool(matching(attribution, within).any())
-        names += attribution.spans.names.slice(0, 2000).to_pylist()
-        part = tables_inside(tables, attribution, within)
-        inside_ns += attribute(part).total_ns
-        for name in WANTED:
-            found.setdefault(name, []).append(getattr(part, name))
-        if operators is not None:
-            mine = _of_capture(operators, tables.capture_id)
-            found.setdefault("cpu_operators", []).append(rows_inside(mine, attribution, within))
-    if not hit:
-        raise no_such_range(within, names)
-    return Inside(found, list(seen.notes(inside_ns, within)))
-
-
-def _of_capture(rows: pa.Table, capture_id: str) -> pa.Table:
-    import pyarrow.compute as pc
-
-    return rows.filter(pc.equal(rows["capture_id"], capture_id))
-
-
-def wanted_inside() -> dict[str, tuple[str, ...] | None]:
-    """Return the tables and columns that `inside` reads."""
-    return {**WANTED, "cpu_operators": _OPERATORS}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nsightkit.analysis.advice import KernelAdvice
+from nsightkit.analysis.counters.stalls import Stall
 from nsightkit.analysis.distributions import make_histograms, summarize_classes
 from nsightkit.analysis.findings import FindingInputs, Findings, Withheld, find
 from nsightkit.analysis.ranges.phases import Phases, Segment
@@ -252,7 +253,12 @@ def make_story(analysis: Analysis, names: tuple[str, ...] = ("prefill", "decode"
     seen = FindingInputs(analysis.top_kernels, analysis.kernels, activity, figures, advice=advice, limiters=limiters)
     found = find(seen)
     withheld = (Withheld("waiting", "the overhead of tracing was not measured"), *found.withheld)
-    story = Story(activity, phases, (), None, advice, limiters, Findings(found.found, withheld))
+    stalls = {
+        place: (Stall("long_scoreboard", 0.6, 6.0), Stall("wait", 0.3, 3.0), Stall("selected", 0.1, 1.0))
+        for place in range(len(analysis.kernels))
+    }
+    told = Findings(found.found, withheld)
+    story = Story(activity, phases, advice=advice, limiters=limiters, stalls=stalls, findings=told)
     return replace(analysis, story=story)
 
 

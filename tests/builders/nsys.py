@@ -45,6 +45,7 @@ class Call:
     pid: int = PID
     correlation: int = 1
     event_class: int = 0
+    thread: int | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class Copy:
     end: int
     size: int
     pid: int = PID
+    correlation: int | None = None
+    stream: int = 7
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class Range:
     kind: int = 59
     pid: int = PID
     end_thread: int | None = None
+    thread: int | None = None
     payload: tuple[str, float] | None = None
 
 
@@ -150,7 +154,8 @@ def _kernels(capture: Capture, strings: _Strings) -> Any:
 def _calls(capture: Capture, strings: _Strings) -> Any:
     columns = [(n, INT) for n in ("start", "end", "eventClass", "globalTid", "correlationId", "nameId", "returnValue")]
     rows = [
-        (c.start, c.end, c.event_class, thread_key(c.pid), c.correlation, strings(c.name), 0) for c in capture.calls
+        (c.start, c.end, c.event_class, thread_key(c.pid, c.thread), c.correlation, strings(c.name), 0)
+        for c in capture.calls
     ]
     return columns, rows
 
@@ -175,9 +180,13 @@ def _graphs(capture: Capture) -> Any:
 
 
 def _copies(capture: Capture) -> Any:
-    names = ("start", "end", "deviceId", "streamId", "globalPid", "bytes", "copyKind", "srcKind", "dstKind")
+    names = (
+        "start", "end", "deviceId", "streamId", "globalPid", "bytes", "copyKind", "srcKind", "dstKind", "correlationId",
+    )  # fmt: skip
     rows = [
-        (c.start, c.end, 0, 7, process_key(c.pid), c.size, c.kind, 1, 2) for c in capture.copies if c.kind is not None
+        (c.start, c.end, 0, c.stream, process_key(c.pid), c.size, c.kind, 1, 2, c.correlation)
+        for c in capture.copies
+        if c.kind is not None
     ]
     return [(n, INT) for n in names], rows
 
@@ -197,7 +206,7 @@ def _ranges(capture: Capture, strings: _Strings) -> Any:
     columns = [*((n, INT) for n in before), ("text", T), *integers, ("doubleValue", R)]
     payloads = ("uint64Value", "int64Value", "doubleValue")
     rows = [
-        (r.start, r.end, r.kind, None, 255, r.text, thread_key(r.pid), r.end_thread,
+        (r.start, r.end, r.kind, None, 255, r.text, thread_key(r.pid, r.thread), r.end_thread,
          None if r.registered is None else strings(r.registered), r.domain,
          *(r.payload[1] if r.payload and r.payload[0] == name else None for name in payloads))
         for r in capture.ranges
@@ -272,3 +281,35 @@ BUSY = Capture(
         Range(4300, None, text="category", kind=33),
     ),
 )
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Samples of one GPU: every `every` ns from the first, one tuple of values a moment, in the order of `metrics`."""
+
+    metrics: tuple[str, ...]
+    values: tuple[tuple[int, ...], ...]
+    every: int = 100
+    first: int = 100
+    device: int = 0
+
+
+SAMPLED_METRICS = (
+    "SMs Active [Throughput %]", "SM Issue [Throughput %]", "Tensor Active [Throughput %]",
+    "DRAM Read Bandwidth [Throughput %]", "DRAM Write Bandwidth [Throughput %]", "GPC Clock Frequency [MHz]",
+)  # fmt: skip
+
+
+def sampled(*samplings: Sampling) -> Tables:
+    """Return the two tables of `nsys profile --gpu-metrics-devices`, for `Capture.extra`."""
+    names: list[tuple[Any, ...]] = []
+    rows: list[tuple[Any, ...]] = []
+    for sampling in samplings:
+        kind = 1 << 56 | 1 << 48 | 7 << 32 | 0x1000 | sampling.device
+        names += [(kind, 7, "GPU", place, name) for place, name in enumerate(sampling.metrics)]
+        for turn, values in enumerate(sampling.values):
+            moment = sampling.first + turn * sampling.every
+            rows += [(moment + 5, moment, kind, place, value) for place, value in enumerate(values)]
+    columns = [("typeId", INT), ("sourceId", INT), ("typeName", T), ("metricId", INT), ("metricName", T)]
+    held = [(name, INT) for name in ("rawTimestamp", "timestamp", "typeId", "metricId", "value")]
+    return {"TARGET_INFO_GPU_METRICS": (columns, names), "GPU_METRICS": (held, rows)}

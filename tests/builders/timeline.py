@@ -239,3 +239,66 @@ def write_run(folder, host: Host, **facts):
         counts[name] = parquet.write_table(run.table_path(name, "c"), TABLES[name], data, {"capture_id": "c"})
     run.write_info(RunInfo(captures=(Capture("c", "nsys", "2025.1", row_counts=counts),), **facts))
     return folder
+
+
+def with_waiting_thread(host: Host) -> Host:
+    """Add a thread that waits for the GPU all the time and launches nothing: it must not be taken for the cause."""
+    begin = min(call["start_ns"] for call in host.calls)
+    end = max(call["start_ns"] + call["duration_ns"] for call in host.calls)
+    host.correlation += 1
+    host.calls.append({
+        "capture_id": "c", "name": "cudaEventSynchronize_v3020", "start_ns": begin, "duration_ns": end - begin,
+        "process_id": host.process, "thread_id": host.thread + 77, "correlation_id": host.correlation,
+    })  # fmt: skip
+    return host
+
+
+def torch_trace_of(host: Host) -> dict:
+    """The same timeline as torch.profiler writes it; a blocking copy is an asynchronous one and a wait."""
+    from builders import torch
+
+    def place(row):
+        return {"pid": row["process_id"] >> 24, "tid": row["thread_id"] - row["process_id"]}
+
+    def us(ns):
+        return torch.Raw(f"{ns / 1000:.3f}")
+
+    events = []
+    for call in host.calls:
+        name, start, length = call["name"].split("_v")[0], call["start_ns"], call["duration_ns"]
+        if name == "cudaMemcpy":
+            wait = torch.call("cudaStreamSynchronize", us(start + 3_000), us(length - 3_000), 0, **place(call))
+            events.append(wait)
+            name, length = "cudaMemcpyAsync", 3_000
+        events.append(torch.call(name, us(start), us(length), call["correlation_id"], **place(call)))
+    for row in host.kernels:
+        where = {"pid": row["device_id"], "tid": row["stream_id"], "stream": row["stream_id"]}
+        events.append(torch.kernel(row["kernel_name"], us(row["start_ns"]), us(row["duration_ns"]),
+                                   row["correlation_id"], device=row["device_id"], **where))  # fmt: skip
+    for row in host.copies:
+        args = {"device": row["device_id"], "stream": row["stream_id"], "correlation": row["correlation_id"],
+                "bytes": row["moved_bytes"], "pid": row["device_id"], "tid": row["stream_id"]}  # fmt: skip
+        name = "Memcpy HtoD (Pageable -> Device)"
+        events.append(torch.event("gpu_memcpy", name, us(row["start_ns"]), us(row["duration_ns"]), **args))
+    events += [torch.annotation(row["name"], us(row["start_ns"]), us(row["duration_ns"]), **place(row))
+               for row in host.ranges]  # fmt: skip
+    return torch.trace(events)
+
+
+def nsys_capture_of(host: Host):
+    """The same timeline as an export of Nsight Systems, for `builders.nsys.write_sqlite`."""
+    from builders import nsys
+
+    def span(row):
+        return row["start_ns"], row["start_ns"] + row["duration_ns"]
+
+    pid = host.process >> 24
+    kernels = tuple(nsys.Kernel(row["kernel_name"], *span(row), pid, row["correlation_id"], row["stream_id"])
+                    for row in host.kernels)  # fmt: skip
+    calls = tuple(nsys.Call(row["name"], *span(row), pid, row["correlation_id"], thread=row["thread_id"] - host.process)
+                  for row in host.calls)  # fmt: skip
+    copies = tuple(nsys.Copy(1, *span(row), row["moved_bytes"], pid, row["correlation_id"], row["stream_id"])
+                   for row in host.copies)  # fmt: skip
+    ranges = tuple(nsys.Range(*span(row), text=row["name"], pid=pid, thread=row["thread_id"] - host.process)
+                   for row in host.ranges)  # fmt: skip
+    return nsys.Capture(kernels, calls, copies, ranges)

@@ -1,4 +1,4 @@
-/* A tool that listens to NVTX: writes one JSON line for each range that is pushed or popped, and each category.
+/* A tool that listens to NVTX: writes one JSON line for each mark, range that is pushed or popped, and category.
  *
  * In: the environment variable NVTX_LISTENER_LOG, a file to append to. NVTX loads the library that
  * NVTX_INJECTION64_PATH names and calls InitializeInjectionNvtx2. Out: the lines. The layout of the structures and the
@@ -27,24 +27,33 @@ typedef struct {
   int (*get_table)(int module, function_t ***table, unsigned *size);
 } callbacks_t;
 
-enum { EXPORT_CALLBACKS = 1, MODULE_CORE2 = 5, PUSH = 4, POP = 5, NAME_CATEGORY = 8, REGISTER_STRING = 10 };
+enum { EXPORT_CALLBACKS = 1, MODULE_CORE2 = 5, MARK = 1, PUSH = 4, POP = 5, NAME_CATEGORY = 8, REGISTER_STRING = 10 };
 enum { PAYLOAD_INT64 = 2, PAYLOAD_DOUBLE = 3, MESSAGE_ASCII = 1, MESSAGE_REGISTERED = 3 };
 
 static FILE *out;
 static int depth;
 
-static int on_push(void *domain, const attributes_t *a) {
+static void say(const char *event, const attributes_t *a) {
   const char *name = "";
-  (void)domain;
   /* register_string below makes a string its own handle. */
   if (a->message_type == MESSAGE_ASCII || a->message_type == MESSAGE_REGISTERED) name = a->message.ascii;
-  fprintf(out, "{\"event\": \"push\", \"name\": \"%s\", \"category\": %u, \"color\": %u, \"depth\": %d", name,
+  fprintf(out, "{\"event\": \"%s\", \"name\": \"%s\", \"category\": %u, \"color\": %u, \"depth\": %d", event, name,
           a->category, a->color, depth);
   if (a->payload_type == PAYLOAD_INT64) fprintf(out, ", \"payload\": %lld", (long long)a->payload.whole);
   if (a->payload_type == PAYLOAD_DOUBLE) fprintf(out, ", \"payload\": %.17g", a->payload.real);
   fprintf(out, "}\n");
   fflush(out);
+}
+
+static int on_push(void *domain, const attributes_t *a) {
+  (void)domain;
+  say("push", a);
   return depth++;
+}
+
+static void on_mark(void *domain, const attributes_t *a) {
+  (void)domain;
+  say("mark", a);
 }
 
 static int on_pop(void *domain) {
@@ -73,6 +82,7 @@ int InitializeInjectionNvtx2(const void *(*get_export)(uint32_t)) {
   if (!path || !callbacks || !callbacks->get_table(MODULE_CORE2, &table, &size) || size <= REGISTER_STRING) return 0;
   out = fopen(path, "a");
   if (!out) return 0;
+  *table[MARK] = (function_t)on_mark;
   *table[PUSH] = (function_t)on_push;
   *table[POP] = (function_t)on_pop;
   *table[NAME_CATEGORY] = (function_t)on_name_category;

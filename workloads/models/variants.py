@@ -4,12 +4,17 @@ In: the name of a variant and a shape. Out: its cache, and a model whose queries
 INT8 is symmetric per position and head: 8 bits a value and one fp32 scale a row.
 """
 
+import os
 from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
 
-from models.gpt import Gpt, GptShape, KVCache
+from models.cache import KVCache
+from models.gpt import Gpt
+from models.shape import GptShape
 
 
 @dataclass(frozen=True)
@@ -22,11 +27,14 @@ class Variant:
     quantized: bool = False
     shared: bool = False
     aligned: bool = False
+    fused: bool = False
 
     def cache(self, shape: GptShape, batch_size: int, like: Tensor) -> KVCache | None:
         """Return an empty cache with device and dtype of `like`; None for the variant without one."""
         if not self.use_cache:
             return None
+        if self.fused:
+            return FusedInt8Cache(shape, batch_size, like)
         kind = {(False, False): KVCache, (True, False): Int8Cache, (False, True): SharedCache,
                 (True, True): SharedInt8Cache}[self.quantized, self.shared]  # fmt: skip
         return kind(shape, batch_size, like)
@@ -48,6 +56,7 @@ VARIANTS = {
         Variant("v0", "no cache", use_cache=False),
         Variant("v1", "KV cache"),
         Variant("v2", "INT8 KV cache", quantized=True),
+        Variant("v2t", "INT8 KV cache, attention of a step in one Triton kernel", quantized=True, fused=True),
         Variant("v3", "KV cache, pairs of layers share", shared=True),
         Variant("v4", "INT8 KV cache, pairs of layers share", quantized=True, shared=True),
         Variant("v3a", "as v3, queries of the borrower replaced by the owner's", shared=True, aligned=True),
@@ -55,8 +64,32 @@ VARIANTS = {
                 aligned=True),
     )
 }  # fmt: skip
-# Variants that exist in the studies and not here, with the reason.
-UNTESTED = {"v2t": "INT8 KV cache with a fused Triton kernel: not written; it needs a GPU or Triton's interpreter"}
+
+
+def missing_for(variant: Variant, device: str) -> str | None:
+    """Return why `variant` cannot run on `device`, None where it can."""
+    if not variant.fused:
+        return None
+    if find_spec("triton") is None:
+        return "its kernel needs Triton, which is not installed: pip install triton"
+    if not device.startswith("cuda") and os.environ.get("TRITON_INTERPRET") != "1":
+        return "its kernel needs a GPU, or Triton's slow interpreter: set TRITON_INTERPRET=1"
+    return None
+
+
+def chosen_variant(name: str, device: str) -> Variant:
+    """Return the variant called `name`.
+
+    Raises:
+        ValueError: there is none (the message says which are near), or it cannot run on `device`.
+    """
+    if name not in VARIANTS:
+        near = get_close_matches(name.lower(), VARIANTS, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ValueError(f"no variant '{name}'; {hint}there are {', '.join(VARIANTS)}")
+    if (missing := missing_for(VARIANTS[name], device)) is not None:
+        raise ValueError(f"{name} cannot run here: {missing}")
+    return VARIANTS[name]
 
 
 def quantize(rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -92,13 +125,16 @@ class Int8Cache(KVCache):
 
     def extend(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Store the new positions of `layer` as INT8 and return all of them in the dtype of the model."""
-        end = self.length + key.shape[2]
-        place = self.place(layer)
+        return self._read(self.place(layer), self._store(layer, key, value))
+
+    def _store(self, layer: int, key: Tensor, value: Tensor) -> int:
+        """Store the new positions of `layer` and return the end of all."""
+        end, place = self.length + key.shape[2], self.place(layer)
         for name, new in (("keys", key), ("values", value)):
             stored, scale = quantize(new)
             getattr(self, name)[place][:, :, self.length : end] = stored
             getattr(self, f"{name}_scales")[place][:, :, self.length : end] = scale
-        return self._read(place, end)
+        return end
 
     def place(self, layer: int) -> int:
         """Return the entry of `layer`."""
@@ -123,6 +159,23 @@ class Int8Cache(KVCache):
         for name in ("keys_scales", "values_scales"):
             setattr(copy, name, [part.clone() for part in getattr(self, name)])
         return copy
+
+
+class FusedInt8Cache(Int8Cache):
+    """As `Int8Cache`, but a step attends over the stored values themselves; prefill reads them back as it does."""
+
+    fused = True
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Store one new position and return what `query` (batch, heads, 1, head_width) finds, in its shape."""
+        # Triton is not installed everywhere.
+        from models.int8_attention import attend
+
+        self._store(layer, key, value)
+        keys, values = (
+            (getattr(self, name)[layer], getattr(self, f"{name}_scales")[layer]) for name in ("keys", "values")
+        )
+        return attend(query, keys, values, self.length + 1)
 
 
 class _Lending:
@@ -179,7 +232,7 @@ class SharedInt8Cache(_Lending, Int8Cache):
 
 def align_queries(model: Gpt) -> None:
     """Give each borrowing layer the query weights of the layer that it borrows from. Changes the model."""
-    width = model.shape.width
+    width = model.shape.query_width
     for owner, borrower in zip(model.blocks[::2], model.blocks[1::2], strict=False):
         borrower.attention.qkv.weight.data[:width] = owner.attention.qkv.weight.data[:width]
         if borrower.attention.qkv.bias is not None:

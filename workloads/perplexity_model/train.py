@@ -20,7 +20,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 from models.bpe import learn  # noqa: E402
 from models.checkpoint import split_corpus  # noqa: E402
-from models.gpt import GptShape, build_gpt  # noqa: E402
+from models.gpt import GptShape, build_gpt, every_position  # noqa: E402
 
 VOCABULARY = 512
 SHAPE = GptShape(layers=4, heads=4, kv_heads=4, width=128, vocabulary=VOCABULARY, max_length=64)
@@ -41,7 +41,7 @@ def main() -> None:
     for step in range(STEPS):
         starts = torch.randint(len(ids) - SHAPE.max_length - 1, (BATCH,)).tolist()
         block = torch.stack([ids[s : s + SHAPE.max_length + 1] for s in starts])
-        loss = F.cross_entropy(model.all_logits(block[:, :-1]).flatten(0, 1), block[:, 1:].flatten())
+        loss = F.cross_entropy(every_position(model, block[:, :-1]).flatten(0, 1), block[:, 1:].flatten())
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

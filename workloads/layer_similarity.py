@@ -1,0 +1,113 @@
+"""Compares the layers of a language model: the cosine between their weight matrices, taken as vectors.
+
+Two layers that share keys and values must be alike, or the borrowing one attends to the wrong things. The matrices of
+queries, keys, values, the attention's output and the feed-forward part are compared layer by layer. Drawn matrices of
+equal size have a cosine of about 0, with a spread of 1 ÷ √(number of values).
+
+    python layer_similarity.py
+    python layer_similarity.py --weights FOLDER --results results.json
+"""
+
+# nsightkit: deterministic
+# nsightkit: no tokens
+import argparse
+import json
+import sys
+from pathlib import Path
+
+try:
+    import torch
+
+    from nsightkit import annotate
+except ModuleNotFoundError as error:
+    print(f"layer_similarity needs {error.name}: install it with  pip install 'nsightkit[workloads]'", file=sys.stderr)
+    sys.exit(1)
+from models.checkpoint import FOLDER, load_model
+from models.gpt import Gpt
+from models.options import DTYPES, positive
+
+
+def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """Return the options, checked."""
+    parser = argparse.ArgumentParser(
+        prog="layer_similarity", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--weights", type=Path, default=FOLDER, metavar="FOLDER",
+                        help="a model in a local folder (default: the one that comes with nsightkit)")  # fmt: skip
+    parser.add_argument("--threads", type=positive, metavar="N", help="threads of torch (default: what torch chooses)")
+    parser.add_argument("--results", type=annotate.results_file, metavar="PATH", help="write the cosines there as JSON")
+    options = parser.parse_args(argv)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    return options
+
+
+def matrices_of(model: Gpt) -> dict[str, list[torch.Tensor]]:
+    """Return name of a weight -> its matrix in each layer, in fp64; queries, keys and values apart."""
+    shape = model.shape
+    found: dict[str, list[torch.Tensor]] = {}
+    for block in model.blocks:
+        query, key, value = block.attention.qkv.weight.split((shape.query_width, shape.kv_width, shape.kv_width))
+        parts = {"query": query, "key": key, "value": value, "output": block.attention.out.weight}
+        parts |= {name: part.weight for name, part in block.mlp.named_children() if hasattr(part, "weight")}
+        for name, matrix in parts.items():
+            found.setdefault(name, []).append(matrix.detach().double())
+    return found
+
+
+def cosines(matrices: list[torch.Tensor]) -> torch.Tensor:
+    """Return the cosine between all pairs of equally large matrices: (layers, layers), 1 on the diagonal."""
+    flat = torch.stack([matrix.reshape(-1) for matrix in matrices])
+    flat = flat / flat.norm(dim=1, keepdim=True)
+    return flat @ flat.T
+
+
+def rows_of(model: Gpt) -> list[dict[str, object]]:
+    """Return one row a weight and pair of layers."""
+    return [
+        {"weight": name, "layer_a": a, "layer_b": b, "cosine": float(found[a, b])}
+        for name, matrices in matrices_of(model).items()
+        if len({matrix.shape for matrix in matrices}) == 1
+        for found in (cosines(matrices),)
+        for a in range(len(matrices))
+        for b in range(a + 1, len(matrices))
+    ]
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the workload."""
+    options = parse_arguments(argv)
+    try:
+        model = load_model(options.weights, torch.device("cpu"), DTYPES["float32"])
+    except (OSError, ValueError, json.JSONDecodeError) as error:
+        print(f"layer_similarity: {error}", file=sys.stderr)
+        sys.exit(1)
+
+    def work(laps: annotate.Laps) -> list[dict[str, object]]:
+        with annotate.range("layer_similarity"), laps.time("comparison"):
+            return rows_of(model)
+
+    measured = annotate.measure(work, annotate.Plan(warmup=0, repeats=1))
+    rows = measured.last
+    near = [row for row in rows if row["layer_b"] - row["layer_a"] == 1]
+    means = {name: _mean([row["cosine"] for row in near if row["weight"] == name])
+             for name in dict.fromkeys(row["weight"] for row in rows)}  # fmt: skip
+    if options.results:
+        source = "the model that comes with nsightkit" if options.weights == FOLDER else options.weights.name
+        settings = {"source": source, "layers": model.shape.layers, "threads": options.threads}
+        own = {"timed": "comparison: all pairs of layers", "tokens_run": 0, "rows": rows,
+               "metrics": {f"{name}_neighbor_cosine": mean for name, mean in means.items()}}  # fmt: skip
+        machine = annotate.describe_machine("cpu", "float32")
+        annotate.write_results(
+            options.results, annotate.results_of("layer_similarity", settings, machine, measured, own)
+        )
+    said = ", ".join(f"{name} {mean:.3f}" for name, mean in means.items())
+    print(f"layer_similarity: {model.shape.layers} layers; mean cosine of neighbors: {said}")
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else float("nan")
+
+
+if __name__ == "__main__":
+    main()
