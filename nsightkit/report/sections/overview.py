@@ -225,15 +225,15 @@ def notes(context: Context) -> tuple[str, ...]:
 
 def _remedies(context: Context) -> list[str]:
     captures = context.info.captures
-    asked: dict[str, list[str]] = {}
+    # Two reasons of one capture may share a remedy: its id stands once.
+    asked: dict[str, dict[str, None]] = {}
     for capture in captures:
         quality = capture.quality if capture.quality.get("verdict") in QUALITIES else {}
         # The first line has the reasons of the worst verdict alone.
         shown = quality.get("verdict") == context.quality[0]
         for reason, remedy in zip(quality.get("reasons", ()), quality.get("remedies", ()), strict=False):
-            asked.setdefault(f"To do: {remedy}" if shown else f"{reason}. To do: {remedy}", []).append(
-                capture.capture_id
-            )
+            said = f"To do: {remedy}" if shown else f"{reason}. To do: {remedy}"
+            asked.setdefault(said, {})[capture.capture_id] = None
     some = {remedy: "" if len(ids) == len(captures) else f"{', '.join(ids)}: " for remedy, ids in asked.items()}
     return [f"{ids}{remedy}." for remedy, ids in some.items()]
 
