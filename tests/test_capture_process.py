@@ -121,6 +121,7 @@ def test_time_limit_is_no_harm_to_a_quick_child(tmp_path):
     assert not run_child(python("pass"), tmp_path / "log", timeout_s=60).timed_out
 
 
+@pytest.mark.usefixtures("hears_signals")
 def test_interrupt_ends_the_group_and_names_what_is_kept(tmp_path):
     log = tmp_path / "log"
 
@@ -137,6 +138,7 @@ def test_interrupt_ends_the_group_and_names_what_is_kept(tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.usefixtures("hears_signals")
 def test_told_to_end_it_ends_the_group_and_the_handler_is_put_back(tmp_path, number):
     pid = tmp_path / "pid"
     before = signal.getsignal(number)

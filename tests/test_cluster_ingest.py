@@ -144,7 +144,9 @@ def test_the_command_writes_to_a_url_and_goes_on_there(captures, cluster, tmp_pa
     times = {name: (folder / name).stat().st_mtime_ns for name in whole}
     (folder / "tables/nvtx_ranges/train-rank5.parquet").unlink()
     (folder / "tables/gpus/stray.parquet").write_bytes(b"")
+    (folder / "tables/gpus/.train-rank5.parquet.77.partial").write_bytes(b"")
     assert invoke("--resume").exit_code == 1
+    assert not list(folder.rglob(".*"))
     again = content(folder)
     assert again.keys() == whole.keys()
     changed = {name for name in whole if (folder / name).stat().st_mtime_ns != times[name]}

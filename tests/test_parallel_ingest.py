@@ -186,6 +186,7 @@ def test_the_command_goes_on_where_it_stopped(captures, tmp_path):
     assert "is not empty" in invoke("-o", str(photos), "--resume").stderr
 
 
+@pytest.mark.usefixtures("hears_signals")
 def test_ctrl_c_keeps_what_is_complete(tmp_path):
     folder = tmp_path / "captures"
     folder.mkdir()
@@ -208,6 +209,26 @@ def test_ctrl_c_keeps_what_is_complete(tmp_path):
     assert len(kept) < 40
     info, failures = ingest_paths([folder], run, IngestOptions(resume=True))
     assert (len(info.captures), failures) == (40, [])
+
+
+def test_a_stop_before_the_first_result_leaves_no_table_that_is_not_listed(captures, tmp_path):
+    run = Run(tmp_path / "run")
+    ingest_paths([captures / "train-rank0.sqlite"], run)
+    before = content(run)
+    orphan = run.table_path("kernel_launches", "train-rank1")
+    half = orphan.with_name(".train-rank2.partial")
+
+    def stopped(name, done, count):
+        # A process may have written by the time that the user stops, though its result is not known yet.
+        shutil.copy(run.table_path("kernel_launches", "train-rank0"), orphan)
+        half.touch()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ingest_paths([captures / "train-rank1.sqlite"], run, IngestOptions(progress=stopped))
+    assert not half.exists()
+    assert content(run).keys() == before.keys()
+    assert [c.capture_id for c in run.read_info().captures] == ["train-rank0"]
 
 
 def test_what_was_noted_before_a_kill_is_not_read_again(captures, tmp_path, monkeypatch):

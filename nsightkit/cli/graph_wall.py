@@ -17,6 +17,7 @@ from nsightkit.capture.steps import run_step
 from nsightkit.cli.output import note
 from nsightkit.cli.overhead import timed_repetitions
 from nsightkit.errors import CaptureError
+from nsightkit.ingest.dataset import tables_of
 from nsightkit.report import format as fmt
 from nsightkit.run import Capture, Run, RunInfo
 
@@ -55,8 +56,6 @@ def with_graph_wall(job: Job, info: RunInfo, captured: Captured) -> RunInfo:
 
 
 def _has_nodes(run: Run, capture: Capture) -> bool:
-    from nsightkit.cli.jobs import tables_of
-
     table = tables_of(run, capture, {"kernel_launches": ("graph_node_id",)}).get("kernel_launches")
     return table is not None and table["graph_node_id"].null_count < table.num_rows
 

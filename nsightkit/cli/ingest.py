@@ -16,7 +16,7 @@ from nsightkit.cli.inputs import naming_output, new_run, paths_argument, report_
 from nsightkit.cli.output import note
 from nsightkit.cli.progress import progress_bar
 from nsightkit.errors import IngestError
-from nsightkit.run import Run, RunInfo, is_run
+from nsightkit.run import Run
 
 if TYPE_CHECKING:
     from nsightkit.ingest.places import RemoteRun
@@ -117,11 +117,12 @@ def _shown(run: Run | RemoteRun) -> Path | str:
 
 
 def _kept(run: Run | RemoteRun) -> int:
-    info: RunInfo | None = None
-    if not isinstance(run, Run) or is_run(run.path):
-        with suppress(IngestError):
-            info = run.read_info() if isinstance(run, Run) else run.info()
-    return len(info.captures) if info else 0
+    from nsightkit.ingest.places import place_of
+
+    with suppress(IngestError):
+        if info := place_of(run).info():
+            return len(info.captures)
+    return 0
 
 
 def _resumed(output: Path | None) -> Run:

@@ -21,6 +21,7 @@ from nsightkit.capture.shells import command_line
 from nsightkit.capture.steps import Step, run_step
 from nsightkit.cli.graph_wall import with_graph_wall
 from nsightkit.cli.inputs import naming_output, report_failures
+from nsightkit.cli.judging import judge
 from nsightkit.cli.output import note
 from nsightkit.cli.overhead import measure_overhead, run_untraced
 from nsightkit.cli.profile_options import Wishes
@@ -31,7 +32,7 @@ from nsightkit.report.overhead_words import overhead_line
 from nsightkit.run import Capture, Run, RunInfo, is_run
 
 if TYPE_CHECKING:
-    from nsightkit.analysis.quality import CaptureFacts, Quality
+    from nsightkit.analysis.quality import CaptureFacts
     from nsightkit.ingest.sources import Failure
 
 TOKENS_FLAG = "--max-new-tokens"
@@ -319,31 +320,6 @@ def _facts(job: Job, capture: Capture, earlier: int) -> CaptureFacts:
 def _interval(overhead: Mapping[str, Any]) -> tuple[float, float] | None:
     low, high = overhead.get("low"), overhead.get("high")
     return None if low is None or high is None else (low, high)
-
-
-def judge(run: Run, capture: Capture, facts: CaptureFacts) -> Quality:
-    """Return the verdict on one capture of `run` from its tables."""
-    from nsightkit.analysis.quality import NEEDED, judge_capture
-
-    return judge_capture(tables_of(run, capture, NEEDED), facts)
-
-
-def tables_of(run: Run, capture: Capture, wanted: Mapping[str, tuple[str, ...] | None]) -> dict[str, Any]:
-    """Return tables of one capture of `run`, with all their columns or those that are wanted."""
-    import pyarrow.compute as pc
-
-    from nsightkit.ingest import open_dataset
-    from nsightkit.tables import TABLES
-
-    dataset = open_dataset(
-        [run.path], {name: None if columns is None else ("capture_id", *columns) for name, columns in wanted.items()}
-    )
-    tables = {}
-    for name in wanted:
-        if capture.row_counts.get(name):
-            rows = dataset.arrow(TABLES[name].name)
-            tables[name] = rows.filter(pc.equal(rows["capture_id"].cast("string"), capture.capture_id))
-    return tables
 
 
 def show_end(job: Job, info: RunInfo) -> None:

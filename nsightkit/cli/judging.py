@@ -1,4 +1,4 @@
-"""The verdict on captures that were made elsewhere: what their tables show, and what nobody can know of them.
+"""The verdict on captures: ours, and those made elsewhere, of which only their tables can be known.
 
 In: a run and a capture in it, or a dataset. Out: the record that stands in ``run.json`` and opens the report.
 """
@@ -11,28 +11,25 @@ from typing import TYPE_CHECKING, Any
 from nsightkit.run import Capture, Run, RunInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import pyarrow as pa
-
+    from nsightkit.analysis.quality import CaptureFacts, Quality
     from nsightkit.ingest.dataset import Dataset
 
 _JUDGED = ("nsys", "ncu", "torch")
 
 
-def judge_stored(run: Run, capture: Capture) -> dict[str, Any]:
-    """Return the verdict on a capture whose tables were just written to `run`; empty where it has none."""
-    from nsightkit import parquet
-    from nsightkit.analysis.quality import NEEDED
-    from nsightkit.tables import TABLES
+def judge(run: Run, capture: Capture, facts: CaptureFacts) -> Quality:
+    """Return the verdict on one capture of `run` from its tables."""
+    from nsightkit.analysis.quality import NEEDED, judge_capture
+    from nsightkit.ingest.dataset import tables_of
 
+    return judge_capture(tables_of(run, capture, NEEDED), facts)
+
+
+def judge_stored(run: Run, capture: Capture) -> dict[str, Any]:
+    """Return the verdict on a capture made elsewhere whose tables were just written to `run`; empty for none."""
     if not _is_recorded(capture.backend, capture.row_counts.get("reported_sums", 0)):
         return {}
-    return _verdict(capture.backend, {
-        name: parquet.read_table(TABLES[name], [run.table_path(name, capture.capture_id)], columns)
-        for name, columns in NEEDED.items()
-        if capture.row_counts.get(name)
-    })  # fmt: skip
+    return judge(run, capture, _elsewhere(capture)).as_record()
 
 
 def judged(dataset: Dataset) -> RunInfo:
@@ -45,24 +42,17 @@ def judged(dataset: Dataset) -> RunInfo:
 
 
 def _judge_loaded(dataset: Dataset, capture: Capture) -> dict[str, Any]:
-    from nsightkit.analysis.quality import NEEDED
+    from nsightkit.analysis.quality import NEEDED, judge_capture
+    from nsightkit.analysis.work.operations import rows_of
 
-    printed = _of(dataset.arrow("reported_sums", ("capture_id",)), capture.capture_id)
+    printed = rows_of(capture.capture_id, dataset.arrow("reported_sums", ("capture_id",)))
     if not _is_recorded(capture.backend, printed.num_rows):
         return {}
-    return _verdict(capture.backend, {
-        name: _of(dataset.arrow(name, ("capture_id", *columns)), capture.capture_id) for name, columns in NEEDED.items()
-    })  # fmt: skip
-
-
-def _of(rows: pa.Table, capture_id: str) -> pa.Table:
-    from nsightkit.analysis.arrays import chosen, words
-
-    if not rows.num_rows:
-        return rows
-    codes, names = words(rows, "capture_id")
-    at = names.to_pylist().index(capture_id) if capture_id in names.to_pylist() else -1
-    return chosen(rows, codes == at)
+    tables = {
+        name: rows_of(capture.capture_id, dataset.arrow(name, ("capture_id", *columns)))
+        for name, columns in NEEDED.items()
+    }
+    return judge_capture(tables, _elsewhere(capture)).as_record()
 
 
 def _is_recorded(backend: str, sum_count: int) -> bool:
@@ -70,7 +60,7 @@ def _is_recorded(backend: str, sum_count: int) -> bool:
     return backend in _JUDGED and not sum_count
 
 
-def _verdict(backend: str, tables: Mapping[str, pa.Table]) -> dict[str, Any]:
-    from nsightkit.analysis.quality import CaptureFacts, judge_capture
+def _elsewhere(capture: Capture) -> CaptureFacts:
+    from nsightkit.analysis.quality import CaptureFacts
 
-    return judge_capture(tables, CaptureFacts(backend, made_elsewhere=True)).as_record()
+    return CaptureFacts(capture.backend, made_elsewhere=True)

@@ -18,7 +18,6 @@ from nsightkit.capture.steps import Step, run_step
 from nsightkit.capture.two_phase import Selection, counter_options, counter_step, traced_workload
 from nsightkit.cli.inputs import report_failures
 from nsightkit.cli.jobs import (
-    judge,
     machine_capability,
     make_job,
     roofline_counters,
@@ -26,11 +25,12 @@ from nsightkit.cli.jobs import (
     show_end,
     show_plan,
     show_quality,
-    tables_of,
 )
+from nsightkit.cli.judging import judge
 from nsightkit.cli.output import Field, emit, note
 from nsightkit.cli.profile_options import Wishes
 from nsightkit.errors import CaptureError, ToolError
+from nsightkit.ingest.dataset import tables_of
 from nsightkit.report import format as fmt
 from nsightkit.run import Capture, Run, RunInfo
 

@@ -16,10 +16,11 @@ from nsightkit.capture import Workload, selfcheck_workload_path
 from nsightkit.capture.doctor import examine
 from nsightkit.capture.probes import find_gpus, read_facts
 from nsightkit.cli.inputs import named_run, new_run
-from nsightkit.cli.jobs import make_job, run_job, show_plan, show_quality, tables_of
+from nsightkit.cli.jobs import make_job, run_job, show_plan, show_quality
 from nsightkit.cli.output import note
 from nsightkit.cli.profile_options import Wishes
 from nsightkit.errors import NsightkitError, ToolError
+from nsightkit.ingest.dataset import tables_of
 from nsightkit.run import Run, write_text
 
 _MARKS = {True: "pass   ", False: "FAIL   ", None: "unknown"}

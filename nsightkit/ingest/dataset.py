@@ -228,6 +228,21 @@ _RANK = re.compile(r"(?<![a-z])rank[-_.=]?(\d{1,9})(?!\d)", re.IGNORECASE)
 _LOCAL = re.compile(r"local[-_.]?rank[-_.=]?\d+", re.IGNORECASE)
 
 
+def tables_of(run: Run, capture: Capture, wanted: Mapping[str, Sequence[str] | None]) -> dict[str, pa.Table]:
+    """Return those of the `wanted` tables that have rows of one capture of `run`, with the columns named or with all.
+
+    Raises:
+        IngestError: a table is missing or damaged.
+    """
+    from nsightkit import parquet
+
+    return {
+        name: parquet.read_table(TABLES[name], [run.table_path(name, capture.capture_id)], columns)
+        for name, columns in wanted.items()
+        if capture.row_counts.get(name)
+    }
+
+
 def rank_in(file_name: str) -> int | None:
     """Return the rank that a file name states, None where it states none or several.
 

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -54,7 +55,8 @@ def _pooled(function: Callable[[Item], Result], items: Mapping[int, Item], jobs:
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(jobs, len(items)), context, _start_worker)
     try:
-        waiting = {pool.submit(function, item): place for place, item in items.items()}
+        with _without_interrupts():
+            waiting = {pool.submit(function, item): place for place, item in items.items()}
         while waiting:
             done, _ = wait(waiting, return_when=FIRST_COMPLETED)
             for future in done:
@@ -67,6 +69,19 @@ def _pooled(function: Callable[[Item], Result], items: Mapping[int, Item], jobs:
         pool.shutdown(cancel_futures=True)
 
 
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Put off Ctrl-C until processes are started: they inherit this, and end in silence once they can."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _died(future: Future[Result]) -> bool:
     return isinstance(future.exception(), BrokenProcessPool)
 
@@ -74,6 +89,8 @@ def _died(future: Future[Result]) -> bool:
 def _start_worker() -> None:
     """Let Ctrl-C end a worker without a traceback; the process that started it tells what is missing."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

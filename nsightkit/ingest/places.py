@@ -43,7 +43,7 @@ class Place(Protocol):
         """Say whether all tables of `capture` are there and whole."""
 
     def keep_only(self, info: RunInfo) -> None:
-        """Remove tables of captures that are not in `info`, and a summary of other captures."""
+        """Remove tables of captures that are not in `info`, halves that a killed process left, and the old summary."""
 
     def writing(self) -> AbstractContextManager[Run]:
         """Give a run directory; the tables that were written into it are in place once the context ends."""
@@ -176,6 +176,8 @@ class RemoteRun:
         for path in store.glob(f"{root}/tables/*/*.parquet"):
             if tuple(PurePosixPath(path).with_suffix("").parts[-2:]) not in kept:
                 store.rm_file(path)
+        for path in store.glob(f"{root}/tables/*/.*.partial"):
+            store.rm_file(path)
         if store.exists(f"{root}/{SUMMARY}"):
             store.rm_file(f"{root}/{SUMMARY}")
 

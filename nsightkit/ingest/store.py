@@ -128,9 +128,9 @@ def _ingest(
     }
     failures: dict[int, Failure] = {}
     noted = monotonic()
-    if options.progress and tasks:
-        options.progress(sources[min(tasks)].capture_id, len(done), len(sources))
     try:
+        if options.progress and tasks:
+            options.progress(sources[min(tasks)].capture_id, len(done), len(sources))
         for at, result in _outcomes(tasks, options.jobs, cluster):
             if isinstance(result, _Unwritable):
                 raise ReportError(result.message, slug=result.slug)
@@ -172,6 +172,10 @@ def _sums(item: tuple[Place, str]) -> Any:
 
 def _described(info: RunInfo, place: Place, captures: Sequence[Capture]) -> RunInfo:
     if not captures:
+        # Stopped before the first was known: what the processes have written by then is listed nowhere. Where nothing
+        # can be written, nothing can be removed, and that is told already.
+        with suppress(OSError):
+            place.keep_only(place.info() or info)
         return info
     info = _info_of(info, captures)
     place.keep_only(info)

@@ -39,7 +39,7 @@ _Lane = tuple[int | None, int | None]
 
 @dataclass(slots=True)
 class Event:
-    """One event; `details` are the arguments that only its table has, in the order of `_DETAILS`."""
+    """One event; `details` are the arguments that only its table has, in the order of `Events._details`."""
 
     name: str
     category: str
