@@ -15,11 +15,10 @@ if TYPE_CHECKING:
     from nsightkit.analysis.results import RooflineRow
     from nsightkit.analysis.roofs.roofline_rows import RooflineChoice
 
-SAMPLES = "gpu_metric_samples"
 WANTED = ("kernel_counters", "cpu_operators", "kernel_launches", "gpus", "nvtx_ranges", "cuda_api_calls")
 SUMS_ONLY = "printed sums hold neither work nor traffic: use ncu, or torch.profiler with record_shapes=True"
 # With samples the phases of the timeline are judged, so all GPU work counts.
-WANTED_SAMPLED = (*WANTED, "memory_operations", "graph_launches", "reported_sums", SAMPLES)
+WANTED_SAMPLED = (*WANTED, "memory_operations", "graph_launches", "reported_sums", "gpu_metric_samples")
 
 
 def roofline_points(path: str | Path, choice: RooflineChoice | None = None) -> list[RooflineRow]:
@@ -43,7 +42,7 @@ def roofline_points(path: str | Path, choice: RooflineChoice | None = None) -> l
 
 
 def rows_of(dataset: Dataset, choice: RooflineChoice | None = None) -> list[RooflineRow]:
-    """Return the same of captures that are open already; their tables are those of `WANTED`."""
+    """Return the same of captures that are open already, with the tables of `WANTED_SAMPLED` at least."""
     from nsightkit.analysis.roofs.roofline_rows import roofline_rows
 
     # Ranges and calls may be many: they are read only where they are of use.

@@ -52,6 +52,17 @@ def test_a_small_measurement_on_this_cpu(tmp_path):
 
 
 @pytest.mark.torch
+def test_types_that_would_begin_after_the_budget_are_left_out_and_named():
+    pytest.importorskip("torch")
+    found = measure_ceilings(CeilingsRequest("cpu", 1, matrix_size=64, copy_bytes=2**20, repeats=1, budget_s=1e-9))
+    assert found.flop_per_s == {}
+    assert found.bytes_per_s > 0
+    assert [note.partition(" was not measured: the 1e-09 s")[0] for note in found.notes] == [
+        "fp32", "fp64", "tensor_bf16",
+    ]  # fmt: skip
+
+
+@pytest.mark.torch
 def test_a_device_that_is_not_there(tmp_path):
     torch = pytest.importorskip("torch")
     if torch.cuda.is_available():

@@ -16,7 +16,7 @@ from nsightkit.analysis.roofs.roofline_rows import RooflineChoice, roofline_rows
 from nsightkit.analysis.work.analytic import NO_ROOFS, Roofs
 from nsightkit.analysis.work.model_shapes import ModelShape
 from nsightkit.analysis.work.paper_model import Work, decode_cost, prefill_cost
-from nsightkit.analysis.work.phase_use import PhaseWork, paper_uses, phase_use, uses_of_rows, work_of_rows
+from nsightkit.analysis.work.phase_use import PhaseWork, paper_uses, phase_use, uses_of_rows
 from nsightkit.cli import cli
 
 
@@ -43,10 +43,13 @@ def row(tier, flop, moved):
     return RooflineRow("c", "k", "GEMM", tier, "MEMORY", 1.0, None, 1, "DRAM", moved, None, None, flop=flop)
 
 
-def test_work_of_rows_keeps_sources_apart_and_unknown_unknown():
-    found = work_of_rows([row("analytic", 1.0, 2.0), row("analytic", 3.0, 4.0), row("counters", None, None)])
-    assert found == [PhaseWork("counters", None, None), PhaseWork("shapes", 4.0, 6.0)]
-    assert work_of_rows([row("none", None, None)]) == []
+def test_sources_stay_apart_and_unknown_stays_unknown():
+    lines = [row("analytic", 1.0, 2.0), row("analytic", 3.0, 4.0), row("counters", None, None)]
+    found = uses_of_rows([replace(one, range_name="p") for one in lines])
+    assert {(use.source, use.flop, use.moved_bytes) for use in found} == {
+        ("counters", None, None), ("shapes", 4.0, 6.0),
+    }  # fmt: skip
+    assert uses_of_rows([replace(row("none", None, None), range_name="p")]) == []
 
 
 @given(st.floats(1e-3, 1e3))
@@ -99,6 +102,12 @@ class TestRows:
         (use,) = uses_of_rows([self.line("analytic", 1e5), self.line("analytic", 1e5, point=self.point(1e5, 2e12))])
         assert use.flop_share == pytest.approx(0.15 / 2)
 
+    def test_different_bandwidths_add_their_times(self):
+        # 1 kB at 1 TB/s and at 0.5 TB/s are 1 and 2 ns, of 2 µs.
+        (use,) = uses_of_rows([self.line("sampled", None), self.line("sampled", None, peak_bytes_per_s=5e11)])
+        assert use.bytes_share == pytest.approx(3 / 2e3)
+        assert use.flags == ("its times on 2 GPUs are added",)
+
 
 class TestPaper:
     SHAPE = ModelShape(layers=2, heads=2, width=8, vocabulary=16)
@@ -138,6 +147,23 @@ class TestCommand:
         assert found["stated"]["bytes_share"] == pytest.approx(3e6 / 4e-6 / 3350e9)
         assert found["sampled"]["bytes_share"] == pytest.approx(0.75)
         assert "above 100 %" in result.stderr
+
+    def test_a_phase_on_two_gpus_is_one_line_of_their_mean(self, tmp_path):
+        """1 µs at 75 % on one GPU and 3 µs at 25 % on the other."""
+        values = [((90, 12, 8, read, 5, 0),) * 40 for read in (70, 20)]
+        capture = Capture(
+            kernels=(Kernel("k", 1000, 2000, correlation=1), Kernel("k", 1000, 4000, correlation=2, device=1)),
+            calls=tuple(Call("cudaLaunchKernel", 820 + at, 825 + at, correlation=at) for at in (1, 2)),
+            ranges=(Range(800, 1000, text="decode_step"),),
+            gpus=tuple((at, "NVIDIA H100 80GB HBM3", 132) for at in (0, 1)),
+            extra=sampled(*(Sampling(SAMPLED_METRICS, values[at], first=1000, device=at) for at in (0, 1))),
+        )  # fmt: skip
+        path = write_sqlite(tmp_path / "run.sqlite", capture)
+        result = CliRunner().invoke(cli, ["utilization", str(path), "--format", "json"])
+        (use,) = json.loads(result.stdout)
+        assert (use["phase"], use["source"], use["time_ns"]) == ("decode_step", "sampled", 4000)
+        assert use["bytes_share"] == pytest.approx((1 * 0.75 + 3 * 0.25) / 4)
+        assert "times on 2 GPUs are added" in result.stderr
 
     def test_nothing_known_says_what_would_help(self, tmp_path):
         capture = Capture(kernels=(Kernel("k", 10, 20),), calls=(Call("cudaLaunchKernel", 1, 2),))

@@ -125,6 +125,18 @@ def test_samples_and_stated_work_stand_side_by_side(tmp_path):
     assert "samples of the whole GPU" in out.read_text()
 
 
+def test_samples_of_two_gpus_take_no_place_by_work_that_is_of_both(tmp_path):
+    values = ((90, 12, 8, 70, 5, 1_500_000_000),) * 60
+    extra = sampled(*(Sampling(SAMPLED_METRICS, values, every=100, first=1000, device=at) for at in (0, 1)))
+    kernels = (*KERNELS, Kernel("gemv", 1000, 6000, correlation=1, device=1))
+    gpus = tuple((at, "NVIDIA H100 80GB HBM3", 132) for at in (0, 1))
+    path = export(tmp_path, *STEPS, *marks_at(805, 2005), extra=extra, kernels=kernels, gpus=gpus)
+    rows = json.loads(CliRunner().invoke(cli, ["roofline", str(path), "--format", "json"]).stdout)
+    assert {row["name"]: row["flop"] for row in rows if row["tier"] == "sampled"} == {
+        "decode_step (GPU 0)": None, "decode_step (GPU 1)": None,
+    }  # fmt: skip
+
+
 @pytest.mark.torch
 def test_what_the_workload_states_is_what_torch_counts(monkeypatch):
     torch = pytest.importorskip("torch")

@@ -1,4 +1,5 @@
 """How far each kernel is from the hardware's roof: peaks, levels, points, verdicts and their rules.
 
-In: kernel counters and GPU specifications. Out: roofline points, verdicts with margin, suspects, remedies.
+In: kernel counters, samples of the whole GPU, work from shapes, GPU specifications. Out: roofline points, verdicts with
+margin, suspects, remedies.
 """

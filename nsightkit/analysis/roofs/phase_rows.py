@@ -5,6 +5,7 @@ In: tables by name. Out: capture -> `RooflineRow` values of its phases; none whe
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -55,7 +56,9 @@ def phases_of(tables: Tables, choice: RooflineChoice) -> dict[str, list[Roofline
     stated = stated_of(tables, choice)
     found = {capture: list(rows) for capture, rows in stated.items()}
     for capture, rows in sampled_of(tables).items():
-        told = {row.range_name: row for row in stated.get(capture, ())}
+        # Of a phase on several GPUs it is not known which share of the stated work each of them did.
+        gpus = Counter(row.range_name for row in rows)
+        told = {row.range_name: row for row in stated.get(capture, ()) if gpus[row.range_name] == 1}
         found.setdefault(capture, []).extend(_placed(row, told.get(row.range_name)) for row in rows)
     return found
 

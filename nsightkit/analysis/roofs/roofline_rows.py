@@ -25,8 +25,6 @@ from nsightkit.gpus import GpuSpec, gpu_of_key
 
 Row = dict[str, Any]
 TABLES_READ = ("kernel_counters", "cpu_operators", "kernel_launches", "gpus")
-# Only for NVTX ranges with shapes: they may be large.
-TABLES_OF_RANGES = ("nvtx_ranges", "cuda_api_calls")
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,8 +231,13 @@ def by_family(rows: Sequence[RooflineRow]) -> list[RooflineRow]:
 
 def by_range(rows: Sequence[RooflineRow]) -> list[RooflineRow]:
     """Return the same for ranges; `RooflineChoice.by_range` gives rows their range."""
-    named = [row if row.range_name else replace(row, range_name="(no range)") for row in rows]
+    named = [replace(row, range_name=_place_of(row)) for row in rows]
     return _merged_by(named, "range_name")
+
+
+def _place_of(row: RooflineRow) -> str:
+    # What was sampled has a name for each GPU: their bandwidths and shares are apart.
+    return row.name if row.tier == "sampled" else row.range_name or "(no range)"
 
 
 def _merged_by(rows: Sequence[RooflineRow], field: str) -> list[RooflineRow]:

@@ -252,7 +252,7 @@ def _row(
         point=None,
         missing=(phase.reason,) if phase.reason else (),
         flags=(DEVICE_WIDE, told(phase), *((f"bytes: sampled share × {source}",) if traffic is not None else ())),
-        range_name=name,
+        range_name=phase.name,
         peak_bytes_per_s=rate,
         bandwidth_source=source,
     )

@@ -1,4 +1,5 @@
-"""How much work there was: FLOPs and bytes from shapes, from operator calls and from a model on paper.
+"""What work there was: what ran on the GPU and which calls launched it, and the FLOPs and bytes that it took.
 
-In: shapes, operator calls, model shapes. Out: work with the formula behind it, and analytic points.
+In: tables of a capture, shapes, operator calls, model shapes. Out: GPU work as arrays and its sums; work from shapes,
+from what a program states and from a model on paper, with the formula behind it; analytic points, MFU and MBU.
 """

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from nsightkit.analysis.arrays import Codes, Ints, Mask, chosen, give_back, ints, known, lanes, narrowest, words
+from nsightkit.analysis.arrays import Codes, Ints, Mask, chosen, give_back, ints, lanes, narrowest, words
 from nsightkit.analysis.ranges.launch_join import join_launches
 from nsightkit.tables import CUDA_API_CALLS, GRAPH_LAUNCHES, KERNEL_LAUNCHES, MEMORY_OPERATIONS, NVTX_RANGES, Table
 
@@ -224,9 +224,3 @@ def _joined(tables: list[pa.Table], name: str, dtype: type[np.integer[Any]] = np
 
 
 _Whole = TypeVar("_Whole", Calls, Operations)
-
-
-def unfinished_count(tables: CaptureTables) -> int:
-    """Return how many kernels and memory operations have no recorded end."""
-    whole = (tables.kernel_launches, tables.memory_operations, tables.graph_launches)
-    return sum(int((~known(t, "duration_ns")).sum()) for t in whole if t is not None)

@@ -146,7 +146,8 @@ def _of_phase(capture_id: str, name: str, rows: Sequence[RooflineRow]) -> list[P
         flags = (f"{1 - time / whole:.1%} of the time has no figure for its work",) if whole > time else ()
         assumed = dict.fromkeys(flag for row in members for flag in row.flags if flag.startswith("assumed"))
         words = _peak_words(members, use.flop_share is not None)
-        found.append(replace(use, capture_id=capture_id, peak=words, flags=(*use.flags, *flags, *assumed)))
+        gpus = (f"its times on {len(members)} GPUs are added",) if source == "sampled" and len(members) > 1 else ()
+        found.append(replace(use, capture_id=capture_id, peak=words, flags=(*use.flags, *flags, *gpus, *assumed)))
     return found
 
 
@@ -172,13 +173,15 @@ def _flop(row: RooflineRow) -> float | None:
 
 
 def _peaks(rows: Sequence[RooflineRow]) -> tuple[float | None, float | None]:
-    """Return the effective peak, FLOP ÷ their time at the roof, and the bandwidth; None where one row lacks it."""
+    """Return the effective peaks, FLOP and bytes ÷ their time at the roof; the first is None where a row lacks it."""
     working = [row for row in rows if row.flop]
     placed = [row.point for row in working if row.point]
     needed = sum(point.flop / point.peak_flop_per_s for point in placed)
     peak = sum(point.flop for point in placed) / needed if needed and len(placed) == len(working) else None
-    widths = {row.peak_bytes_per_s for row in rows if row.peak_bytes_per_s}
-    return peak, max(widths) if widths else None
+    widths = [(row.moved_bytes or 0.0, row.peak_bytes_per_s) for row in rows if row.peak_bytes_per_s]
+    waited = sum(moved / width for moved, width in widths)
+    most = max((width for _, width in widths), default=None)
+    return peak, sum(moved for moved, _ in widths) / waited if waited else most
 
 
 def _peak_words(rows: Sequence[RooflineRow], with_flop: bool) -> str:
@@ -188,16 +191,6 @@ def _peak_words(rows: Sequence[RooflineRow], with_flop: bool) -> str:
         row.bandwidth_source for row in rows if row.bandwidth_source
     )
     return "; ".join(part for part in (" + ".join(types), *list(sources)[:2]) if part)
-
-
-def work_of_rows(rows: Sequence[RooflineRow]) -> list[PhaseWork]:
-    """Return the work of a phase from its roofline rows: counted and from shapes apart; None where a row lacks it."""
-    found = []
-    for tier, source in (("counters", "counters"), ("analytic", "shapes")):
-        members = [row for row in rows if row.tier == tier and row.level == "DRAM"]
-        if members:
-            found.append(_work(source, members))
-    return found
 
 
 def _sum(values: Sequence[float | None]) -> float | None:
