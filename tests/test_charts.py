@@ -1,5 +1,6 @@
 """SVG drawn from data: well-formed, escaped, in the right place, and the same numbers as the data."""
 
+import math
 import re
 from dataclasses import replace
 from xml.etree import ElementTree
@@ -64,6 +65,16 @@ def test_a_standalone_file_is_valid_svg_with_both_themes():
     assert "#D55E00" in text
     assert "prefers-color-scheme:dark" in text
     assert [t.text for t in root.iter("{http://www.w3.org/2000/svg}text")] == ["compute-bound 100 %"]
+
+
+def test_the_legend_of_a_file_has_the_shapes_of_the_points():
+    parts = [charts.Part(bound, bound, 0.2, "20 %") for bound in charts.VERDICT_MARKS]
+    root = parsed(charts.labeled_strip([*parts, charts.Part("f0", "GEMM", 0.0, "0 %")], "Time by bound"))
+    drawn = {path.get("class"): path.get("d") for path in root.iter("path")}
+    assert list(drawn) == [f"{bound} point" for bound in charts.VERDICT_MARKS]
+    # Each lies before its words; compute and unknown are circles, and the page leaves the second one hollow.
+    assert len({re.sub(r"^M\S+ \S+?(?=[a-z])", "", path) for path in drawn.values()}) == 4
+    assert [rect.get("class") for rect in root.iter("rect") if rect.get("height") == "11"] == ["f0"]
 
 
 @pytest.mark.parametrize("name", HOSTILE_NAMES)
@@ -138,6 +149,44 @@ def test_roofs_that_differ_by_the_clock_alone_are_one_line():
     assert "FP32 48.7 TFLOP/s" in svg
     assert "FP64 20.0 TFLOP/s" in svg
     assert "DRAM 717 GB/s" in svg
+
+
+def overlap(turned, label):
+    """Say whether a label of one size crosses the line through the middle of the letters of a turned one."""
+    words, angle, x, y = turned
+    half = charts.text_width(words) / 2
+    name, anchor, left, base = label
+    left -= {"s": 0.0, "m": 0.5, "e": 1.0}[anchor] * charts.text_width(name)
+    for step in range(-100, 101):
+        along = half * step / 100
+        u = x + along * math.cos(angle) + 4 * math.sin(angle)
+        v = y + along * math.sin(angle) - 4 * math.cos(angle)
+        if left - 4 < u < left + charts.text_width(name) + 4 and base - 14 < v < base + 6:
+            return True
+    return False
+
+
+def beside_the_roof(intensity):
+    """Return a roofline with one named point on the DRAM roof, and a small one where its name would stand first."""
+    ends = [mark(0, flop_per_byte=value, flop_per_s=7e11 * value) for value in (0.05, 60.0)]
+    beside = mark(0, flop_per_byte=intensity * 1.6, flop_per_s=7e11 * intensity)
+    named = mark(0, flop_per_byte=intensity, flop_per_s=7e11 * intensity)
+    named = replace(named, name="addmm 1\u00d72048 \u00b7 2048\u00d7512")
+    return parsed(rooflines.physical([named, *(replace(m, time_share=0.0) for m in (*ends, beside))], "roofline", 1))
+
+
+def test_labels_keep_clear_of_the_label_of_the_roof():
+    placed = 0
+    for power in range(-10, 11):
+        texts = list(beside_the_roof(10 ** (power / 10)).iter("text"))
+        roof = next(t for t in texts if t.text.startswith("DRAM"))
+        angle, x, y = (float(v) for v in re.findall(r"-?[\d.]+", roof.get("transform")))
+        for name in (t for t in texts if t.text.startswith("addmm")):
+            label = (name.text, name.get("class"), float(name.get("x")), float(name.get("y")))
+            assert not overlap((roof.text, math.radians(angle), x, y), label), power
+            placed += 1
+    # One that finds no free place is left to the table; most find one.
+    assert 15 <= placed < 21
 
 
 def test_labels_do_not_overlap_each_other():

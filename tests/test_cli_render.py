@@ -214,6 +214,18 @@ def test_json_is_the_data_of_the_page(tmp_path):
     assert {"findings", "withheld", "kernels", "run", "anchors"} <= set(data)
 
 
+def test_the_top_line_says_that_the_gpu_was_given(tmp_path):
+    details_csv(tmp_path / "kernel.csv", [LAUNCH])
+    given = render("kernel.csv", "--terminal", "--gpu", "rtx-5090")
+    assert given.exit_code == 0, given.stderr
+    assert "RTX 5090 (by --gpu)" in given.stdout.splitlines()[0]
+    assert "by --gpu" not in render("kernel.csv", "--terminal").stdout
+    run = make_run(tmp_path / "run")
+    known = render("run", "--terminal", "--gpu", "rtx-5090")
+    assert run.read_info().gpu_name in known.stdout
+    assert "by --gpu" not in known.stdout
+
+
 def test_the_overhead_of_tracing_is_told_as_it_was_measured(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = make_run(tmp_path / "run")

@@ -78,12 +78,12 @@ def test_without_an_overhead_idle_time_is_a_fact_with_a_reservation():
 
 def test_a_low_busy_share_alone_proves_no_launch_bound():
     told = find(FindingInputs(figures=figures(1.0, SYNCHRONIZATION=0.6, LAUNCH=0.1)))
-    assert [f.title for f in told.found] == ["The host waits for the GPU, then the GPU for the host"]
+    assert [f.title for f in told.found] == ["Synchronize less: host and GPU wait for each other in turn"]
 
 
 def test_exposed_communication_is_said_without_an_overhead():
     (finding,) = find(FindingInputs(figures=figures(None, COMMUNICATION=0.2))).found
-    assert finding.title == "Communication runs alone"
+    assert finding.title == "Overlap communication with computing: it runs alone"
     assert finding.stake_share == 0.2
 
 
@@ -93,7 +93,7 @@ def test_families_give_shares_of_the_kernel_time():
                   kernel("cat", "cat", 40), kernel("gemm", "GEMM", 310)])  # fmt: skip
     found = by_rule(find(FindingInputs(top_kernels=top)).found, "families")
     assert {f.title.split()[0]: f.stake_share for f in found} == {
-        "Batch": 0.25, "Conversions": 0.1, "Copies": 0.05, "Concatenation": 0.04,
+        "Batch": 0.25, "Keep": 0.1, "Avoid": 0.05, "Write": 0.04,
     }  # fmt: skip
     assert found[0].confidence == "low"
 

@@ -20,7 +20,7 @@ from nsightkit.report import blocks, first_screen
 from nsightkit.report.blocks import DataTable, Facts, Figure, Group, Items, Text
 from nsightkit.report.context import Context, ReportOptions
 from nsightkit.report.labels import metric_label, metric_text, sentence
-from nsightkit.report.sections import SECTIONS, build_sections
+from nsightkit.report.sections import SECTIONS, build_sections, overview
 
 RUNS = {
     "empty": Analysis(),
@@ -302,10 +302,62 @@ def test_quality_stands_on_the_first_screen_with_what_to_do():
     overview = build_sections(context)[0]
     assert overview.blocks[0] == Text("Capture quality: usable (clocks were not locked).", "quality")
     notes = [item for part in walk(overview.blocks) if isinstance(part, Items) for item in part.items]
-    assert notes[0] == "timeline: To do: --clock-control base."
+    assert notes[0] == "timeline: clocks were not locked. To do: --clock-control base."
     printed = "".join(str(part) for part in first_screen.terminal(context).renderables[:2])
     assert "Capture quality: usable (clocks were not locked)." in printed
     assert first_screen.brief_markdown(context).splitlines()[1].startswith("Capture quality: usable (clocks")
+
+
+def judged(capture, *reasons, verdict="usable"):
+    """Return a capture with a verdict of `reasons`, pairs of a reason and what to do about it."""
+    whys, remedies = [why for why, _ in reasons], [remedy for _, remedy in reasons]
+    return replace(capture, quality={"verdict": verdict, "reasons": whys, "remedies": remedies})
+
+
+LATE = ("the overhead is not known: no untraced run", "--repeat 3")
+COLD = ("the first step of at::mm is cold: 3.0 times as long", "--repeat 3")
+LOCKED = ("clocks were not locked", "--clock-control base")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        (
+            (LATE, COLD, LOCKED),
+            (),
+            [
+                "timeline: the overhead is not known; the first step of at::mm is cold. To do: --repeat 3.",
+                "timeline: clocks were not locked. To do: --clock-control base.",
+            ],
+        ),
+        (
+            (LATE, COLD),
+            (LATE,),
+            [
+                "the overhead is not known. To do: --repeat 3.",
+                "timeline: the first step of at::mm is cold. To do: --repeat 3.",
+            ],
+        ),
+        (
+            (LATE, COLD),
+            (COLD, LATE),
+            ["the overhead is not known; the first step of at::mm is cold. To do: --repeat 3."],
+        ),
+    ],
+)
+def test_a_remedy_says_which_reasons_of_which_captures_it_answers(first, second, said):
+    one, other = make_info().captures
+    other = judged(other, *second) if second else replace(other, quality={"verdict": "good"})
+    context = Context(make_info(captures=(judged(one, *first), other)), make_analysis(3))
+    assert [note for note in overview.notes(context) if "To do" in note] == said
+
+
+def test_a_reason_that_the_first_line_leaves_out_is_told_in_full():
+    one, other = make_info().captures
+    captures = (judged(one, LOCKED, verdict="unusable"), judged(other, LATE))
+    notes = overview.notes(Context(make_info(captures=captures), make_analysis(3)))
+    assert f"{other.capture_id}: the overhead is not known: no untraced run. To do: --repeat 3." in notes
+    assert f"{one.capture_id}: clocks were not locked. To do: --clock-control base." in notes
 
 
 def test_the_heat_map_and_its_table_hold_all_time():

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nsightkit.analysis.grouping import group_key
 from nsightkit.analysis.results import ClassifiedKernel
 
 Row = Mapping[str, Any]
@@ -124,13 +125,7 @@ def advice_by_kernel(
 def kernel_places(launches: Iterable[Row], kernels: Sequence[ClassifiedKernel]) -> dict[tuple[str, int], int | None]:
     """Return (capture, launch index) -> place in `kernels` of the kernel that it is a launch of."""
     places = {(k.capture_id, k.kernel_name, k.grid, k.block): place for place, k in enumerate(kernels)}
-    return {(row["capture_id"], row["launch_index"]): places.get(_key(row)) for row in launches}
-
-
-def _key(row: Row) -> tuple[str, str, str, str]:
-    sizes = {prefix: [row.get(f"{prefix}_{axis}") for axis in "xyz"] for prefix in ("grid", "block")}
-    grid, block = ("" if None in size else "×".join(map(str, size)) for size in sizes.values())
-    return row["capture_id"], row["kernel_name"], grid, block
+    return {(row["capture_id"], row["launch_index"]): places.get(group_key(row)) for row in launches}
 
 
 def _on_kernel(rows: list[Row]) -> KernelAdvice:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 RULES = ("waiting", "families", "chains", "attention", "kernel_limits", "reuse", "cold_start")
 # Less than this share of its scope is no finding.
 LEAST_SHARE = 0.02
-CONFIDENCES = ("high", "medium", "low")
 KERNEL_TIME = "kernel time"
 PROFILED_TIME = "profiled GPU time"
 SPAN = "span on the GPU"
@@ -96,11 +95,6 @@ class FindingInputs:
     def kernel_ns(self) -> int:
         """Time of all kernels in the timeline, 0 without one."""
         return sum(kernel.total_ns for kernel in self.top_kernels)
-
-    @cached_property
-    def profiled_ns(self) -> float:
-        """Time of all launches with counters."""
-        return sum(kernel.total_ns or 0.0 for kernel in self.kernels)
 
     def family(self, *families: str) -> list[KernelSummary]:
         """Return the kernels of the timeline that belong to `families`."""

@@ -7,7 +7,7 @@ whole group is made from its sums. A launch that the profiler could not measure 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,12 +67,16 @@ def group_launches(rows: Iterable[Row]) -> list[KernelGroup]:
     """
     groups: dict[tuple[str, str, str, str], list[Row]] = {}
     for row in rows:
-        key = (row["capture_id"], row["kernel_name"], _xyz(row, "grid"), _xyz(row, "block"))
-        groups.setdefault(key, []).append(row)
+        groups.setdefault(group_key(row), []).append(row)
     return [_group(key, members) for key, members in groups.items()]
 
 
-def _xyz(row: Row, prefix: str) -> str:
+def group_key(row: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    """Return capture, kernel name, grid and block of a row of kernel_counters: what launches of one group share."""
+    return row["capture_id"], row["kernel_name"], _xyz(row, "grid"), _xyz(row, "block")
+
+
+def _xyz(row: Mapping[str, Any], prefix: str) -> str:
     sizes = [row.get(f"{prefix}_{axis}") for axis in "xyz"]
     return "" if None in sizes else "×".join(map(str, sizes))
 

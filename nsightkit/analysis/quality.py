@@ -247,7 +247,8 @@ def _dropped(capture: _Capture) -> Iterator[Reason]:
     for text in dict.fromkeys(table["text"].to_pylist() if table is not None else ()):
         first = " ".join(text.split())[:200]
         if _NO_CUDA.search(text):
-            yield Reason("usable", f'nsys said: "{first}"', "see 'nsightkit doctor'; end other profilers")
+            yield Reason("usable", f'CUDA tracing is in doubt: nsys said "{first}"',
+                         "see 'nsightkit doctor'; end other profilers")  # fmt: skip
         elif _DROPPED.search(text):
             yield Reason("usable", f'events are missing: nsys said "{first}"',
                          "capture a shorter part (--range, --window), and let the program end by itself")  # fmt: skip

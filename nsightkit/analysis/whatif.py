@@ -82,7 +82,7 @@ class WhatIf:
 
 
 def change_to_gpu(now: GpuSpec | None, then: GpuSpec) -> Change:
-    """Return the change from one data sheet to another; without one for now, measured roofs stand for it."""
+    """Return the change from the data sheet of `now` to that of `then`; where `now` is None, from measured roofs."""
     names = (BANDWIDTH, *PEAK_NAMES.values())
     before = {name: value for name in names if now and (value := now.value(name))}
     after = {name: value for name in names if (value := then.value(name))}

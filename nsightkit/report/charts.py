@@ -29,6 +29,8 @@ PALETTE = {
     "accent": ("#5B4B9A", "#B0A3EA"),
     "surface": ("#FFFFFF", "#16181C"),
 }
+# Verdicts have a shape beside their color, see `outline`.
+VERDICT_MARKS = ("compute", "memory", "latency", "balanced", "unknown")
 FAMILY_MARKS = tuple(f"f{place}" for place in range(9))
 # Muted, so that no family is taken for a verdict.
 _FAMILY_COLORS = ("#5F6B8A", "#96A3BE", "#B29B7B", "#8B7690", "#9FB08C", "#74928F", "#C2A39B", "#CDC39D", "#A9A9A9")
@@ -107,9 +109,26 @@ class Canvas:
         return f'<svg{names} role="{role}" {size}><title>{escape(self.title)}</title>{described}{"".join(parts)}</svg>'
 
 
+def outline(bound: str, place: tuple[float, float], r: float) -> str:
+    """Return the shape of `bound` at `place`: as large as a circle of radius `r`."""
+    x, y = place
+    if bound == "memory":
+        return f"M{num(x - 0.89 * r)} {num(y - 0.89 * r)}h{num(1.77 * r)}v{num(1.77 * r)}h{num(-1.77 * r)}z"
+    if bound == "latency":
+        return f"M{num(x)} {num(y - 1.5 * r)}l{num(1.35 * r)} {num(2.33 * r)}h{num(-2.7 * r)}z"
+    if bound == "balanced":
+        step = num(1.25 * r)
+        return f"M{num(x)} {num(y - 1.25 * r)}l{step} {step}l-{step} {step}l-{step} -{step}z"
+    return _circle(x, y, r)
+
+
+def _circle(x: float, y: float, r: float) -> str:
+    return f"M{num(x - r)} {num(y)}a{num(r)} {num(r)} 0 1 0 {num(2 * r)} 0a{num(r)} {num(r)} 0 1 0 {num(-2 * r)} 0z"
+
+
 def text_width(text: str, size: float = 12) -> float:
     """Return about how wide `text` is, in the units of the drawing."""
-    return len(text) * size * 0.56
+    return len(text) * size * 0.62
 
 
 def shortened(text: str, most: int) -> str:
@@ -141,10 +160,18 @@ def labeled_strip(parts: Sequence[Part], title: str) -> str:
         width = text_width(words) + 30
         if x + width > 720:
             x, y = 0.0, y + 20
-        drawn.append(f'<rect class="{part.mark}" x="{num(x)}" y="{num(y - 10)}" width="11" height="11"/>')
+        drawn.append(_key(part.mark, (x + 5.5, y - 4.5)))
         drawn.append(label(x + 16, y, words))
         x += width
     return Canvas(720, int(y) + 12, title, _in_words(parts)).svg(drawn)
+
+
+def _key(mark: str, center: tuple[float, float]) -> str:
+    """Return the mark of a legend's entry as the page has it: a verdict has its shape, a family a square."""
+    x, y = center
+    if mark in VERDICT_MARKS:
+        return f'<path class="{mark} point" d="{outline(mark, center, 4.5)}"/>'
+    return f'<rect class="{mark}" x="{num(x - 5.5)}" y="{num(y - 5.5)}" width="11" height="11"/>'
 
 
 def _strip_rects(parts: Sequence[Part], width: float, top: float) -> list[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter, PercentFormatter
 
@@ -26,6 +27,8 @@ from nsightkit.report.context import BOUND_WORDS, Context
 from nsightkit.report.rooflines import Mark, log_span
 
 _SHAPES = {"COMPUTE": "o", "MEMORY": "s", "LATENCY": "^", "BALANCED": "D", "UNKNOWN": "o"}
+_Color = tuple[float, float, float, float]
+_EDGE = 0.8
 _SIZE_IN = (6.4, 4.2)
 _DOTS_PER_INCH = 200
 # A file for each kernel; more of them nobody prints.
@@ -77,8 +80,13 @@ def _roofline(points: list[Mark], normalized: bool) -> Figure:
         chosen = [mark for mark in points if mark.bound == bound]
         if chosen:
             x, y = _coordinates(chosen, normalized)
-            drawn = axes.scatter(x, y, s=[_area(mark) for mark in chosen], marker=_SHAPES[bound], label=word)
-            drawn.set(color=PALETTE[bound.lower()][0], alpha=0.82, linewidths=0.5, edgecolors="white")
+            axes.scatter(x, y, s=[_area(mark) for mark in chosen], marker=_SHAPES[bound], linewidths=_EDGE,
+                         c=[_colors(bound, mark.point)[0] for mark in chosen],
+                         edgecolors=[_colors(bound, mark.point)[1] for mark in chosen])  # fmt: skip
+            # The legend shows the bound alone: one size for all, hollow where the bound is unknown.
+            face, edge = _colors(bound)
+            axes.scatter([], [], s=42, marker=_SHAPES[bound], linewidths=_EDGE, facecolors=face, edgecolors=edge,
+                         label=word)  # fmt: skip
     _log_axes(axes, [_coordinates([mark], normalized) for mark in points], [mark.point for mark in points], normalized)
     _draw_roof(axes, points, normalized)
     axes.spines[["top", "right"]].set_visible(False)
@@ -86,12 +94,21 @@ def _roofline(points: list[Mark], normalized: bool) -> Figure:
     return figure
 
 
+def _colors(bound: str, point: RooflinePoint | None = None) -> tuple[_Color, _Color]:
+    """Return fill and edge as on the page: hollow where the bound is unknown or the point is flagged."""
+    if bound == "UNKNOWN" or (point is not None and point.flags):
+        return (1.0, 1.0, 1.0, 0.0), to_rgba(PALETTE["unknown"][0])
+    return to_rgba(PALETTE[bound.lower()][0], 0.82), to_rgba(PALETTE["surface"][0])
+
+
 def _single(mark: Mark) -> Figure:
     """Return one kernel under its own roof at every level that was counted, with the distance to it."""
     figure = Figure(figsize=(4.6, 3.4), layout="constrained")
     axes = figure.subplots()
     for point in (mark.point, *mark.other_levels):
-        axes.plot(point.flop_per_byte, point.flop_per_s, _SHAPES[mark.bound], color=PALETTE[mark.bound.lower()][0])
+        face, edge = _colors(mark.bound, point)
+        axes.scatter(point.flop_per_byte, point.flop_per_s, s=42, marker=_SHAPES[mark.bound], linewidths=_EDGE,
+                     facecolors=face, edgecolors=edge)  # fmt: skip
         axes.annotate(f"{point.level} {fmt.share(point.efficiency)} of roof", (point.flop_per_byte, point.flop_per_s),
                       xytext=(0, -12), textcoords="offset points", ha="center", fontsize=7)  # fmt: skip
         axes.plot([point.flop_per_byte] * 2, [point.flop_per_s, point.roof_flop_per_s], color=PALETTE["quiet"][0],

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nsightkit.report import format as fmt
-from nsightkit.report.charts import escape, label, num
-from nsightkit.report.rooflines import outline
+from nsightkit.report.charts import escape, label, num, outline
 
 # Hundreds of operators take no time, and lie on one another.
 _MOST_DRAWN = 100

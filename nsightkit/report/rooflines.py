@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from nsightkit.analysis.results import RooflinePoint
 from nsightkit.report import format as fmt
-from nsightkit.report.charts import Canvas, escape, label, num, shortened, text_width
+from nsightkit.report.charts import Canvas, escape, label, num, outline, shortened, text_width
 from nsightkit.report.context import MANY_KERNELS
 
 # Roofs closer than this are drawn as one: they differ by the clock of the launch.
@@ -115,9 +115,9 @@ def physical(marks: Sequence[Mark], title: str, labels: int = 5, below: Sequence
     y_values = [p.flop_per_s for p in points] + [peak for _, peak in peaks]
     frame = Frame(LogScale(*log_span(x_values, 0.2), 96, 664), LogScale(*log_span(y_values, 0.25), 400, 14))
     drawn = frame.axes("arithmetic intensity, FLOP per byte of DRAM traffic", "FLOP/s")
-    drawn += _bandwidth_lines(frame, bandwidths, max(peak for _, peak in peaks))
     placed = [(m, m.point.flop_per_byte, m.point.flop_per_s) for m in marks]
     taken = _boxes(frame, placed)
+    drawn += _bandwidth_lines(frame, bandwidths, max(peak for _, peak in peaks), taken)
     drawn += _peak_lines(frame, peaks, max(bandwidths), taken)
     drawn += [*_points(frame, placed, (labels, False), taken), *below]
     return Canvas(680, 502 if below else 440, title, _described(marks), "plot", linked=any(m.href for m in marks)).svg(
@@ -198,7 +198,9 @@ def _compute_roofs(points: Sequence[RooflinePoint]) -> list[tuple[str, float]]:
     return sorted(roofs, key=lambda roof: -roof[1])[: _MOST_ROOFS + 1]
 
 
-def _bandwidth_lines(frame: Frame, bandwidths: Sequence[float], top_peak: float) -> list[str]:
+def _bandwidth_lines(
+    frame: Frame, bandwidths: Sequence[float], top_peak: float, taken: list[tuple[float, float, float, float]]
+) -> list[str]:
     drawn = []
     for bandwidth in bandwidths:
         start = max(10**frame.x.low, 10**frame.y.low / bandwidth)
@@ -210,8 +212,24 @@ def _bandwidth_lines(frame: Frame, bandwidths: Sequence[float], top_peak: float)
         x, y = ax + (bx - ax) * 0.42, ay + (by - ay) * 0.42 - 7
         turned = f'class="m" transform="rotate({num(angle)} {num(x)} {num(y)})"'
         if bandwidth == bandwidths[0]:
-            drawn.append(label(x, y, f"DRAM {fmt.with_unit(bandwidth, 'byte/s')}", turned))
+            words = f"DRAM {fmt.with_unit(bandwidth, 'byte/s')}"
+            drawn.append(label(x, y, words, turned))
+            taken += _turned_boxes(words, (x, y), angle)
     return drawn
+
+
+def _turned_boxes(words: str, middle: tuple[float, float], angle: float) -> list[tuple[float, float, float, float]]:
+    """Return the places of a turned label, letter by letter: one box around it all would keep half the roof clear."""
+    step = text_width(words) / len(words)
+    cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    found = []
+    for place in range(len(words)):
+        along = (place + 0.5 - len(words) / 2) * step
+        # The letters stand on the line through `middle`, and their middle is 4 above it.
+        x, y = middle[0] + along * cos + 4 * sin, middle[1] + along * sin - 4 * cos
+        wide, high = step / 2 * abs(cos) + 7 * abs(sin), step / 2 * abs(sin) + 7 * abs(cos)
+        found.append((x - wide, y - high, x + wide, y + high))
+    return found
 
 
 def _peak_lines(
@@ -288,23 +306,6 @@ def _shape(mark: Mark, place: tuple[float, float], r: float, words: str) -> str:
     path = outline(bound, place, r)
     titled = f"><title>{escape(words)}</title></path>" if words else "/>"
     return f'<path class="{bound}{flagged} point" d="{path}"{titled}'
-
-
-def outline(bound: str, place: tuple[float, float], r: float) -> str:
-    """Return the shape of `bound` at `place`: as large as a circle of radius `r`."""
-    x, y = place
-    if bound == "memory":
-        return f"M{num(x - 0.89 * r)} {num(y - 0.89 * r)}h{num(1.77 * r)}v{num(1.77 * r)}h{num(-1.77 * r)}z"
-    if bound == "latency":
-        return f"M{num(x)} {num(y - 1.5 * r)}l{num(1.35 * r)} {num(2.33 * r)}h{num(-2.7 * r)}z"
-    if bound == "balanced":
-        step = num(1.25 * r)
-        return f"M{num(x)} {num(y - 1.25 * r)}l{step} {step}l-{step} {step}l-{step} -{step}z"
-    return _circle(x, y, r)
-
-
-def _circle(x: float, y: float, r: float) -> str:
-    return f"M{num(x - r)} {num(y)}a{num(r)} {num(r)} 0 1 0 {num(2 * r)} 0a{num(r)} {num(r)} 0 1 0 {num(-2 * r)} 0z"
 
 
 def _described(marks: Sequence[Mark]) -> str:

@@ -389,6 +389,13 @@ def test_view_level_precision_and_color_can_be_switched(opened):
     assert one.said == []
 
 
+def test_the_mark_of_an_unknown_bound_is_a_ring(opened):
+    page = opened().page
+    look = "e => [getComputedStyle(e).fill, getComputedStyle(e).strokeWidth]"
+    assert page.locator("#i-unknown .ring").evaluate(look) == ["none", "1.8px"]
+    assert page.locator(".keys svg.icon.unknown").count() == 1
+
+
 def test_hover_and_keys_show_all_numbers(opened):
     page = opened().page
     page.focus("#roofline-explorer .drawing")

@@ -1,4 +1,4 @@
-"""Which kernels deserve counters, and how the counters join the timeline that chose them.
+"""Which kernels deserve counters, how the counters join the timeline that chose them, and why warps waited.
 
-In: kernel launches of an nsys run, counters of an ncu run. Out: targets, an ncu plan, joined rows with their match.
+In: kernel launches of an nsys run, counters of an ncu run. Out: targets, an ncu plan, joined rows, stalls.
 """

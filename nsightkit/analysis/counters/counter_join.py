@@ -19,7 +19,6 @@ from nsightkit.analysis.ranges.range_names import normal_name
 
 # Source: docs/method.md, "Capturing": above this ratio of durations the clocks or caches of ncu change the picture.
 MOST_RATIO = 1.2
-MATCHES = ("exact", "shape", "ambiguous", "none")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,9 @@ In: the compute capability of a GPU. Out: the names that exist on it, and no oth
 
 from __future__ import annotations
 
-# Source: chapters 1.1 and 1.2 of our notes on roofline metrics: names in ncu's section files 2025.3.1 and in what
-# `ncu --query-metrics --chips` lists. CC 7.5 to 9.0 are checked against ncu 2024.1.1 on all its chips;
-# of 10.0 all names but packed FP32 are in a full report of a B200 (ncu 2025.3); of 12.0 16 of 59 are in a report, the
-# rest is from section files alone; 11.0 and 12.1 are not checked.
+# Source: names in ncu's section files 2025.3.1 and in what `ncu --query-metrics --chips` lists. CC 7.5 to 9.0 are
+# checked against ncu 2024.1.1 on all its chips; of 10.0 all names but packed FP32 are in a full report of a B200 (ncu
+# 2025.3); of 12.0 16 of 59 are in a report, the rest is from section files alone; 11.0 and 12.1 are not checked.
 _EVERYWHERE = (
     "gpu__time_duration.sum",
     "gpc__cycles_elapsed.max",

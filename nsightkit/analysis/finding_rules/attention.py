@@ -73,7 +73,7 @@ def _finding(
         Number("calls of the slower one", sum(row.count for row in rows), "count"),
     )
     return Finding(
-        "attention", "A faster attention kernel ran at the same shapes",
+        "attention", "Use the faster attention kernel that ran at the same shapes",
         f"Let these calls take the path of {fast.library}: see which mask, dtype or choice sends them elsewhere.",
         evidence, saved, saved / scope[1] if scope[1] else None, OPERATOR_TIME,
         "the calls of the slower kernel at the mean of the faster", "medium",

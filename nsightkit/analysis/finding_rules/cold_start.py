@@ -23,7 +23,7 @@ def find(inputs: FindingInputs) -> Iterator[Finding]:
     ]  # fmt: skip
     for row in list({row.name: row for row in reversed(cold)}.values())[::-1][:_MOST]:
         yield Finding(
-            "cold_start", f"The measurement holds a cold start: the first '{row.name}' is no typical one",
+            "cold_start", f"Leave the first '{row.name}' out: it is a cold start",
             "Leave the first instance out of the capture (--range with warm-up), or look at the others alone.",
             (Number("the median of the others", row.cold_ratio or 0.0, "×"),
              Number("for the first", row.first_ns, "ns"),

@@ -31,18 +31,18 @@ def find(inputs: FindingInputs) -> Iterator[Finding]:
     plain = [kernel for kernel in copies if kernel not in conversions]
     if inputs.share_of(conversions) >= _LEAST_COPIES:
         yield _avoidable(
-            inputs, conversions, "Conversions between dtypes take time of their own",
+            inputs, conversions, "Keep one dtype along the path: conversions take time of their own",
             "Keep tensors in one dtype along the path, and let the kernel before or after convert.",
         )  # fmt: skip
     if inputs.share_of(plain) >= _LEAST_COPIES:
         yield _avoidable(
-            inputs, plain, "Copies move data without changing it",
+            inputs, plain, "Avoid copies: they move data without changing it",
             "Use views and in-place writes; choose layouts that need no .contiguous().",
         )  # fmt: skip
     cat = inputs.family("cat")
     if inputs.share_of(cat) >= _LEAST_COPIES:
         yield _avoidable(
-            inputs, cat, "Concatenation copies what is already there",
+            inputs, cat, "Write in place: concatenation copies what is already there",
             "Write into a tensor that was allocated once, as a cache of keys and values of full length.",
         )  # fmt: skip
 

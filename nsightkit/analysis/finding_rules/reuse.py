@@ -49,7 +49,7 @@ def _finding(kernel: ClassifiedKernel) -> Finding | None:
         Number("to and from DRAM", point.moved_bytes, "byte"),
     )  # fmt: skip
     return Finding(
-        "reuse", f"{kernel.friendly_name}: reads from DRAM what L2 could hold",
+        "reuse", f"{kernel.friendly_name}: hold in L2 what it reads again from DRAM",
         "Walk the tiles so that neighbors share rows and columns (swizzle), or use larger tiles.",
         evidence, saved * kernel.total_ns, saved * kernel.time_share, PROFILED_TIME,
         "its time at the DRAM roof less that at the next roof", "low",

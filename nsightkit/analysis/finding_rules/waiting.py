@@ -21,9 +21,12 @@ if TYPE_CHECKING:
 _MOSTLY = 0.5
 _LEAST = 0.05
 _IDLE = {
-    "HOST": ("The GPU waits for code on the host", "Move data loading and Python work off the launching thread."),
+    "HOST": (
+        "Relieve the launching thread: the GPU waits for its code",
+        "Move data loading and Python work off the launching thread.",
+    ),
     "SYNCHRONIZATION": (
-        "The host waits for the GPU, then the GPU for the host",
+        "Synchronize less: host and GPU wait for each other in turn",
         "Remove synchronizing calls (.item(), .cpu(), cudaDeviceSynchronize) from the step.",
     ),
 }
@@ -44,11 +47,11 @@ _IN_TRACE = {
 }
 _ON_GPU = {
     "COMMUNICATION": (
-        "Communication runs alone",
+        "Overlap communication with computing: it runs alone",
         "Overlap collectives with computing: larger buckets, another stream, later waits.",
     ),
     "TRANSFER": (
-        "Copies run alone",
+        "Overlap copies with kernels: they run alone",
         "Keep data on the GPU, pin host memory, and copy on a stream of its own beside kernels.",
     ),
 }
@@ -105,7 +108,7 @@ def _idle(figures: RunFigures, threshold: float) -> Iterator[Finding | Withheld]
     if not survives:
         yield Withheld("waiting", "the idle share does not survive the correction for the overhead of tracing")
     elif late > _MOSTLY and figures.shares["LAUNCH"] >= figures.shares["HOST"]:
-        title = "Launch-bound: the GPU waits for the next launch"
+        title = "Launch-bound: launch less often, since the GPU waits for the next launch"
         action = "Capture the step in a CUDA graph, fuse small kernels, or give each launch more work (a larger batch)."
         yield _finding(figures, ("LAUNCH", title, action), "high", reason)
     else:

@@ -36,7 +36,6 @@ from nsightkit.analysis.work.operations import Calls, CaptureTables, Operations,
 NO_NAME = "(no name)"
 PLAIN_DOMAIN = "torch.profiler"
 NESTING_KINDS = ("push_pop", "user_annotation")
-_NO_CODES = np.empty(0, np.int32)
 
 
 @dataclass(frozen=True)

@@ -214,28 +214,34 @@ def notes(context: Context) -> tuple[str, ...]:
     reasons = {c.capture_id: c.quality.get("reasons", ()) for c in context.info.captures}
     told = [*_remedies(context), *_costs(context), *context.analysis.notes]
     for capture in context.info.captures:
-        topics = {reason.partition(":")[0] for reason in reasons[capture.capture_id] if ":" in reason}
+        topics = {_topic(reason) for reason in reasons[capture.capture_id] if ": " in reason}
         told += [
-            f"{capture.capture_id}: {note}"
-            for note in capture.notes
-            if ":" not in note or note.partition(":")[0] not in topics
+            f"{capture.capture_id}: {note}" for note in capture.notes if ": " not in note or _topic(note) not in topics
         ]
     return tuple(dict.fromkeys(told))
 
 
+def _topic(reason: str) -> str:
+    """Return what a reason or a note is about, without the details behind its colon; a name may hold "::"."""
+    return reason.partition(": ")[0]
+
+
 def _remedies(context: Context) -> list[str]:
+    """Return what to do, each with the reasons that it answers: by topic where the first line has them in full."""
     captures = context.info.captures
-    # Two reasons of one capture may share a remedy: its id stands once.
-    asked: dict[str, dict[str, None]] = {}
+    asked: dict[tuple[str, str], dict[str, None]] = {}
     for capture in captures:
         quality = capture.quality if capture.quality.get("verdict") in QUALITIES else {}
         # The first line has the reasons of the worst verdict alone.
         shown = quality.get("verdict") == context.quality[0]
         for reason, remedy in zip(quality.get("reasons", ()), quality.get("remedies", ()), strict=False):
-            said = f"To do: {remedy}" if shown else f"{reason}. To do: {remedy}"
-            asked.setdefault(said, {})[capture.capture_id] = None
-    some = {remedy: "" if len(ids) == len(captures) else f"{', '.join(ids)}: " for remedy, ids in asked.items()}
-    return [f"{ids}{remedy}." for remedy, ids in some.items()]
+            asked.setdefault((_topic(reason) if shown else reason, remedy), {})[capture.capture_id] = None
+    # Reasons of the same captures with one remedy are one thing to do.
+    answered: dict[tuple[str, str], list[str]] = {}
+    for (why, remedy), ids in asked.items():
+        where = "" if len(ids) == len(captures) else f"{', '.join(ids)}: "
+        answered.setdefault((where, remedy), []).append(why)
+    return [f"{where}{'; '.join(whys)}. To do: {remedy}." for (where, remedy), whys in answered.items()]
 
 
 def _costs(context: Context) -> list[str]:

@@ -256,7 +256,7 @@ def _scaling(study: StudyInput, sequence: Sequence[Timing]) -> Section:
     if not sequence:
         return Section("scaling", "Sequence length", missing=_NONE.format("sequence lengths"))
     times = [(float(t.prompt + t.new_tokens), ms(t.ms_per_token) or 0.0) for t in sequence]
-    sizes = [(float(t.prompt + t.new_tokens), t.kv_bytes or 0.0) for t in sequence]
+    sizes = [(float(t.prompt + t.new_tokens), t.kv_bytes) for t in sequence if t.kv_bytes is not None]
     positions = Axis("positions", "count")
     drawn = (
         lines("bytes-by-length", "Bytes of the cache by length", [("KV cache", sizes)],
