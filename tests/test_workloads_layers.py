@@ -65,6 +65,29 @@ class TestLayerSimilarity:
         assert len([one for one in found if one.weight == "key"]) == layers * (layers - 1) // 2
         assert all(-1 <= one.cosine <= 1 for one in found)
 
+    def test_published_weights_keep_the_numbers_of_their_layers(self, tmp_path):
+        """The first layer of this mixture of experts is dense, so only the other two have a router."""
+        pytest.importorskip("safetensors")
+        made = importlib.import_module("builders.weights")
+        config = made.MOE | {"num_hidden_layers": 3}
+        weights = made.drawn(made.llama_sizes(config))
+        folder = made.write_folder(tmp_path / "moe", config, weights)
+        path = tmp_path / "results.json"
+        workload("layer_similarity").main(["--weights", str(folder), "--results", str(path)])
+        data = json.loads(path.read_text(encoding="utf-8"))
+        rows = {(row["weight"], row["layer_a"], row["layer_b"]): row["cosine"] for row in data["rows"]}
+        assert [key for key in rows if key[0] == "router"] == [("router", 1, 2)]
+        one, two = (weights[f"model.layers.{layer}.mlp.gate.weight"].double().flatten() for layer in (1, 2))
+        assert rows["router", 1, 2] == pytest.approx((one @ two / one.norm() / two.norm()).item())
+        assert {key[1:] for key in rows if key[0] == "query"} == {(0, 1), (0, 2), (1, 2)}
+        assert data["settings"]["source"] == "moe"
+
+    def test_a_mistyped_option_is_answered_with_what_was_meant(self, capsys):
+        with pytest.raises(SystemExit) as ended:
+            workload("layer_similarity").parse_arguments(["--weight", "x"])
+        assert ended.value.code == 2
+        assert "did you mean --weights?" in capsys.readouterr().err
+
     def test_weights_that_are_not_there(self, tmp_path, capsys):
         with pytest.raises(SystemExit) as ended:
             workload("layer_similarity").main(["--weights", str(tmp_path / "nothing")])

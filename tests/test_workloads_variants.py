@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import pytest
 
@@ -60,7 +61,7 @@ def drawn(length, batch=2):
     return torch.randint(50, (batch, length), generator=torch.Generator().manual_seed(5))
 
 
-def test_the_registry_is_what_the_issue_lists(variants):
+def test_the_registry_is_that_of_the_study(variants):
     assert tuple(name for name in variants.VARIANTS if name != "v2t") == NAMES
     assert list(variants.VARIANTS)[3] == "v2t"
 
@@ -243,6 +244,22 @@ def test_the_fused_kernel_equals_int8_in_tritons_interpreter():
     assert done.stdout.count("torch.float32") == 2
 
 
+def test_a_step_of_the_fused_cache_is_given_what_is_stored(gpt, variants, monkeypatch):
+    """The kernel itself needs Triton; what it is handed (values, scales, how many hold) is checked with plain torch."""
+    steps = []
+
+    def attend(query, keys, values, seen):
+        steps.append((query.shape[2], seen))
+        stored = ((part[:, :, :seen], scale[:, :, :seen]) for part, scale in (keys, values))
+        return layers.attended(query, *(variants.dequantize(*both, query.dtype) for both in stored))
+
+    layers = importlib.import_module("models.layers")
+    monkeypatch.setitem(sys.modules, "models.int8_attention", SimpleNamespace(attend=attend))
+    model, ids = make_model(gpt, kv_heads=2), drawn(14)
+    assert torch.equal(fed(variants, model, "v2t", ids, 9), fed(variants, model, "v2", ids, 9))
+    assert steps == [(1, seen) for seen in range(10, 15) for _ in model.blocks]
+
+
 def test_without_triton_the_fused_variant_says_what_is_missing(variants, monkeypatch):
     fused = variants.VARIANTS["v2t"]
     monkeypatch.setattr(variants, "find_spec", lambda name: None)
@@ -274,6 +291,10 @@ class TestPerplexity:
         assert 0 < abs(loss["v2"] - loss["v1"]) < 0.01
         for shared in ("v3", "v4", "v3a", "v4a"):
             assert loss[shared] > loss["v1"] + 0.03
+
+    def test_the_tokens_of_the_warm_up_were_run_too(self, tmp_path):
+        data = self.run(tmp_path, "v1", "--warmup-iters", "2")
+        assert (data["metrics"]["evaluated_tokens"], data["tokens_run"]) == (16 * 64, 3 * 16 * 64)
 
     def test_double_precision_tells_no_difference(self, tmp_path):
         loss = {name: self.run(tmp_path, name, "--dtype", "float64")["metrics"]["loss"] for name in ("v0", "v1")}

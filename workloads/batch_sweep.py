@@ -9,7 +9,6 @@ power and joules per token are sampled; elsewhere they are null and the results 
     python batch_sweep.py --auto --time-limit 30 --results results.json
 """
 
-# nsightkit: deterministic
 import argparse
 import sys
 import time

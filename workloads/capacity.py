@@ -8,7 +8,6 @@ largest N that ends without running out of memory. On a CPU only the model speak
     python capacity.py --variants v1,v2 --dtype bfloat16
 """
 
-# nsightkit: deterministic
 import argparse
 import sys
 from dataclasses import replace

@@ -11,8 +11,8 @@ equal size have a cosine of about 0, with a spread of 1 ÷ √(number of values)
 # nsightkit: deterministic
 # nsightkit: no tokens
 import argparse
-import json
 import sys
+from itertools import combinations
 from pathlib import Path
 
 try:
@@ -22,18 +22,18 @@ try:
 except ModuleNotFoundError as error:
     print(f"layer_similarity needs {error.name}: install it with  pip install 'nsightkit[workloads]'", file=sys.stderr)
     sys.exit(1)
-from models.checkpoint import FOLDER, load_model
+from models.checkpoint import FOLDER
 from models.gpt import Gpt
-from models.options import DTYPES, positive
+from models.options import DTYPES, Parser, positive
+from models.weights import load_gpt
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """Return the options, checked."""
-    parser = argparse.ArgumentParser(
-        prog="layer_similarity", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser("layer_similarity", __doc__)
     parser.add_argument("--weights", type=Path, default=FOLDER, metavar="FOLDER",
-                        help="a model in a local folder (default: the one that comes with nsightkit)")  # fmt: skip
+                        help="config.json and *.safetensors, or nanoGPT's ckpt.pt, or what perplexity_model/train.py "
+                        "wrote (default: the small model that comes with nsightkit)")  # fmt: skip
     parser.add_argument("--threads", type=positive, metavar="N", help="threads of torch (default: what torch chooses)")
     parser.add_argument("--results", type=annotate.results_file, metavar="PATH", help="write the cosines there as JSON")
     options = parser.parse_args(argv)
@@ -42,16 +42,16 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     return options
 
 
-def matrices_of(model: Gpt) -> dict[str, list[torch.Tensor]]:
-    """Return name of a weight -> its matrix in each layer, in fp64; queries, keys and values apart."""
+def matrices_of(model: Gpt) -> dict[str, dict[int, torch.Tensor]]:
+    """Return name of a weight -> layer that has it -> its matrix in fp64; queries, keys and values apart."""
     shape = model.shape
-    found: dict[str, list[torch.Tensor]] = {}
-    for block in model.blocks:
+    found: dict[str, dict[int, torch.Tensor]] = {}
+    for layer, block in enumerate(model.blocks):
         query, key, value = block.attention.qkv.weight.split((shape.query_width, shape.kv_width, shape.kv_width))
         parts = {"query": query, "key": key, "value": value, "output": block.attention.out.weight}
         parts |= {name: part.weight for name, part in block.mlp.named_children() if hasattr(part, "weight")}
         for name, matrix in parts.items():
-            found.setdefault(name, []).append(matrix.detach().double())
+            found.setdefault(name, {})[layer] = matrix.detach().double()
     return found
 
 
@@ -65,12 +65,11 @@ def cosines(matrices: list[torch.Tensor]) -> torch.Tensor:
 def rows_of(model: Gpt) -> list[dict[str, object]]:
     """Return one row a weight and pair of layers."""
     return [
-        {"weight": name, "layer_a": a, "layer_b": b, "cosine": float(found[a, b])}
+        {"weight": name, "layer_a": a, "layer_b": b, "cosine": float(found[i, j])}
         for name, matrices in matrices_of(model).items()
-        if len({matrix.shape for matrix in matrices}) == 1
-        for found in (cosines(matrices),)
-        for a in range(len(matrices))
-        for b in range(a + 1, len(matrices))
+        if len({matrix.shape for matrix in matrices.values()}) == 1
+        for found in (cosines(list(matrices.values())),)
+        for (i, a), (j, b) in combinations(enumerate(matrices), 2)
     ]
 
 
@@ -78,8 +77,8 @@ def main(argv: list[str] | None = None) -> None:
     """Run the workload."""
     options = parse_arguments(argv)
     try:
-        model = load_model(options.weights, torch.device("cpu"), DTYPES["float32"])
-    except (OSError, ValueError, json.JSONDecodeError) as error:
+        model = load_gpt(options.weights, None, torch.device("cpu"), DTYPES["float32"])
+    except ValueError as error:
         print(f"layer_similarity: {error}", file=sys.stderr)
         sys.exit(1)
 

@@ -119,8 +119,8 @@ def main(argv: list[str] | None = None) -> None:
         settings = {name: value.name if isinstance(value, Path) else value
                     for name, value in vars(options).items() if name != "results"}  # fmt: skip
         settings["device"] = str(options.device)
-        own = {"timed": "evaluation: all windows, one token at a time", "tokens_run": measured.last.numel(),
-               "metrics": metrics}  # fmt: skip
+        tokens = measured.last.numel() * (options.warmup_iters + 1)
+        own = {"timed": "evaluation: all windows, one token at a time", "tokens_run": tokens, "metrics": metrics}
         machine = annotate.describe_machine(str(options.device), options.dtype)
         annotate.write_results(options.results, annotate.results_of("perplexity", settings, machine, measured, own))
     spread = "of one window" if error is None else f"± {error:.6f} between windows"

@@ -2,14 +2,12 @@
 
 from torch import Tensor
 
+from models.layers import attended
 from models.shape import GptShape
 
 
 class KVCache:
     """Keys and values of the positions seen so far: per layer (batch, kv_heads, max_length, head_width)."""
-
-    # Whether `attend` answers for a single new position, without giving the stored values out.
-    fused = False
 
     def __init__(self, shape: GptShape, batch_size: int, like: Tensor) -> None:
         """Reserve room for `batch_size` sequences with dtype and device of `like`."""
@@ -26,16 +24,12 @@ class KVCache:
         return self.keys[layer][:, :, :end], self.values[layer][:, :, :end]
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Store one new position and return what `query` (batch, heads, 1, head_width) finds, in its shape."""
-        raise NotImplementedError("only a fused cache attends by itself")
+        """Store the new positions and return what `query` (batch, heads, new, head_width) finds, in its shape."""
+        return attended(query, *self.extend(layer, key, value))
 
     def owner(self, layer: int) -> int:
         """Return the layer whose keys and values `layer` uses: its own, unless a kind of cache shares them."""
         return layer
-
-    def borrowed(self, layer: int) -> tuple[Tensor, Tensor]:
-        """Return the keys and values that the owner of `layer` has just extended."""
-        raise ValueError(f"layer {layer} has keys and values of its own")
 
     @property
     def used_bytes(self) -> int:

@@ -4,10 +4,9 @@ In: the shape of the model and the options of the workload. Out: FLOP and bytes 
 """
 
 import argparse
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
-from models.shape import GptShape
-from nsightkit.analysis.work.model_shapes import ModelShape, shape_from
+from models.memory import on_paper
 from nsightkit.analysis.work.paper_model import Cost, Work, prefill_cost, step_costs
 
 
@@ -19,14 +18,8 @@ class PhaseCosts:
     steps: tuple[Cost, ...]
 
 
-def paper_shape(shape: GptShape) -> ModelShape:
-    """Return the same sizes as the paper model knows them."""
-    positions = 0 if shape.rotary_base else shape.max_length
-    return shape_from(asdict(shape) | {"biases": shape.bias, "learned_positions": positions})
-
-
 def phase_costs(options: argparse.Namespace) -> PhaseCosts:
     """Return the costs of `options`, which has the shape, the work and the dtype."""
-    shape = paper_shape(options.shape)
+    shape = on_paper(options.shape)
     work = Work(options.batch_size, options.prompt_len, options.max_new_tokens, options.kv_cache, options.dtype)
     return PhaseCosts(prefill_cost(shape, work), tuple(step_costs(shape, work)))

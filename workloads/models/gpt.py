@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from models.cache import KVCache
 from models.experts import Experts
-from models.layers import Linear, Mlp, RmsNorm, fill_weights, reserved, rotated
+from models.layers import Linear, Mlp, RmsNorm, attended, fill_weights, reserved, rotated
 from models.shape import GptShape
 from nsightkit import annotate
 
@@ -35,24 +35,8 @@ class Attention(nn.Module):
         """Attend from every position of `x` (batch, length, width) to itself and those before it."""
         batch, length, _ = x.shape
         query, key, value = self._placed(x, layer, cache)
-        if cache is not None and cache.fused and length == 1 and key is not None:
-            y = cache.attend(layer, query, key, value)
-        else:
-            y = self._attended(query, self._all(layer, key, value, cache))
+        y = attended(query, key, value) if cache is None else cache.attend(layer, query, key, value)
         return self.out(y.transpose(1, 2).reshape(batch, length, -1))
-
-    def _attended(self, query: Tensor, seen: tuple[Tensor, Tensor]) -> Tensor:
-        key, value = seen
-        if (repeats := self.shape.heads // self.shape.kv_heads) > 1:
-            key, value = key.repeat_interleave(repeats, dim=1), value.repeat_interleave(repeats, dim=1)
-        # One new position may see all: only a block of several needs the mask, and then it starts at position 0.
-        return F.scaled_dot_product_attention(query, key, value, is_causal=query.shape[2] > 1)
-
-    def _all(self, layer: int, key: Tensor | None, value: Tensor | None, cache: KVCache | None):
-        """Return keys and values of all positions seen: (batch, kv_heads, seen, head_width) each."""
-        if key is None:
-            return cache.borrowed(layer)
-        return (key, value) if cache is None else cache.extend(layer, key, value)
 
     def _placed(self, x: Tensor, layer: int, cache: KVCache | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Return queries, keys and values by head, turned where positions are rotary."""

@@ -1,4 +1,4 @@
-"""The layers that the models are built of: linear maps, norms, rotary positions, feed-forward parts.
+"""The layers that the models are built of: linear maps, norms, rotary positions, attention, feed-forward parts.
 
 In: activations whose last dimension is the width. Out: activations. Weights are only reserved here: `fill_weights`
 draws them, or a loader copies them in.
@@ -80,6 +80,18 @@ def rotated(x: Tensor, start: int, base: float) -> Tensor:
     cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
     first, second = x[..., :half], x[..., half:]
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+
+
+def attended(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Return what `query` (batch, heads, new, head_width) finds among `key` and `value`, in its shape.
+
+    These are (batch, kv_heads, seen, head_width): of all positions seen, the new ones last. A block of several queries
+    starts at position 0.
+    """
+    if (repeats := query.shape[1] // key.shape[1]) > 1:
+        key, value = key.repeat_interleave(repeats, dim=1), value.repeat_interleave(repeats, dim=1)
+    # One new position may see all: only a block of several needs the mask.
+    return F.scaled_dot_product_attention(query, key, value, is_causal=query.shape[2] > 1)
 
 
 def fill_weights(model: nn.Module, seed: int, device: torch.device, dtype: torch.dtype) -> None:

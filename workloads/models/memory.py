@@ -10,10 +10,10 @@ from nsightkit.analysis.work import paper_model as paper
 from nsightkit.analysis.work.model_shapes import ModelShape, shape_from
 
 
-def on_paper(shape: GptShape, tied_head: bool = False) -> ModelShape:
-    """Return `shape` as `nsightkit model` knows it."""
+def on_paper(shape: GptShape) -> ModelShape:
+    """Return `shape` as `nsightkit model` knows it; its head has weights of its own."""
     learned = 0 if shape.rotary_base else shape.max_length
-    entry = asdict(shape) | {"learned_positions": learned, "tied_head": tied_head, "biases": shape.bias}
+    entry = asdict(shape) | {"learned_positions": learned, "tied_head": False, "biases": shape.bias}
     return shape_from(entry)
 
 

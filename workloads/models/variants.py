@@ -14,6 +14,7 @@ from torch import Tensor
 
 from models.cache import KVCache
 from models.gpt import Gpt
+from models.layers import attended
 from models.shape import GptShape
 
 
@@ -164,10 +165,10 @@ class Int8Cache(KVCache):
 class FusedInt8Cache(Int8Cache):
     """As `Int8Cache`, but a step attends over the stored values themselves; prefill reads them back as it does."""
 
-    fused = True
-
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Store one new position and return what `query` (batch, heads, 1, head_width) finds, in its shape."""
+        """Store the new positions; attend to one of them in one kernel, without writing the stored values out."""
+        if query.shape[2] > 1:
+            return super().attend(layer, query, key, value)
         # Triton is not installed everywhere.
         from models.int8_attention import attend
 
@@ -188,6 +189,12 @@ class _Lending:
     def place(self, layer: int) -> int:
         """Return the entry of the pair."""
         return layer // 2
+
+    def attend(self, layer: int, query: Tensor, key: Tensor | None, value: Tensor | None) -> Tensor:
+        """Let a borrower, which has no key and value, see what the owner has just extended."""
+        if key is None:
+            return attended(query, *self.borrowed(layer))
+        return super().attend(layer, query, key, value)
 
 
 class SharedCache(_Lending, KVCache):
