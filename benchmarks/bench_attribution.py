@@ -91,7 +91,8 @@ def numba_sweep():  # type: ignore[no-untyped-def]  # noqa: C901
         return None
 
     @numba.njit
-    def sweep(order, r_order, lane, start, end, r_lane, r_start, r_end):  # type: ignore[no-untyped-def]
+    def sweep(order, r_order, calls, ranges):  # type: ignore[no-untyped-def]
+        (lane, start, end), (r_lane, r_start, r_end) = calls, ranges
         found = np.full(start.size, -1, np.int64)
         stack = np.empty(r_start.size, np.int64)
         top, place, current = 0, 0, -1
@@ -120,7 +121,8 @@ def numba_sweep():  # type: ignore[no-untyped-def]  # noqa: C901
         order = np.argsort(c["lane"].astype(np.int64) * span + c["start"], kind="stable")
         key = c["range_lane"].astype(np.int64) * span + c["range_start"]
         r_order = np.lexsort((-c["range_end"], key))
-        return sweep(order, r_order, c["lane"], c["start"], c["end"], c["range_lane"], c["range_start"], c["range_end"])
+        calls, ranges = (tuple(c[side + name] for name in ("lane", "start", "end")) for side in ("", "range_"))
+        return sweep(order, r_order, calls, ranges)
 
     return run
 

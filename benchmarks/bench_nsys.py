@@ -3,7 +3,6 @@
 Usage: bench_nsys.py [EXPORT.sqlite]; without an export, one with a million kernels is made first.
 """
 
-import multiprocessing
 import shutil
 import sqlite3
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from paired import measure, report
+from paired import apart, measure, report
 
 NSIGHTKIT = str(Path(sys.executable).with_name("nsightkit"))
 ROUNDS = 5
@@ -83,10 +82,7 @@ def main() -> None:
     try:
         export = Path(sys.argv[1]) if len(sys.argv) > 1 else folder / "million.sqlite"
         if not export.exists():
-            # In a process of its own: a child's peak memory starts at what its parent held when it was forked.
-            maker = multiprocessing.get_context("spawn").Process(target=make_export, args=(export,))
-            maker.start()
-            maker.join()
+            apart(make_export, export)
         script = folder / "with_pandas.py"
         script.write_text(f"TABLES = {TABLES!r}\n{PANDAS}")
         ingest = {

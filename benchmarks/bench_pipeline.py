@@ -6,20 +6,18 @@ In: exports, smallest first. Out: wall and CPU time and peak memory of `nsightki
 each, their time per kernel beside that on 1M kernels (bar: 1.3 ×, under 1 GB), and growth.svg, which shows it.
 """
 
-import multiprocessing
 import shutil
 import sqlite3
 import sys
 import tempfile
 from pathlib import Path
 
-from bench_attribution import growth
+from bench_attribution import SIZES, growth
 from bench_nsys import make_export
 from growth_plot import draw
-from paired import Cost, measure
+from paired import Cost, apart, measure
 
 NSIGHTKIT = str(Path(sys.executable).with_name("nsightkit"))
-SIZES = (500_000, 1_000_000, 2_000_000, 5_000_000)
 ROUNDS = 3
 
 
@@ -48,10 +46,7 @@ def main() -> None:
 
 
 def made(export: Path, kernels: int) -> Path:
-    # In a process of its own: a child's peak memory starts at what its parent held when it was forked.
-    maker = multiprocessing.get_context("spawn").Process(target=make_export, args=(export, kernels))
-    maker.start()
-    maker.join()
+    apart(make_export, export, kernels)
     return export
 
 

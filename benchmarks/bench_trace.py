@@ -4,12 +4,11 @@ In: nothing; a trace of 200 000 events is made first. Out: wall and CPU time and
 """
 
 import json
-import multiprocessing
 import sys
 import tempfile
 from pathlib import Path
 
-from paired import measure, report
+from paired import apart, measure, report
 
 NSIGHTKIT = str(Path(sys.executable).with_name("nsightkit"))
 LAUNCHES = 66_667
@@ -35,10 +34,7 @@ def make_trace(path: Path) -> None:
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         trace = Path(folder) / "trace.json"
-        # In a process of its own: a child's peak memory starts at what its parent held when it was forked.
-        maker = multiprocessing.get_context("spawn").Process(target=make_trace, args=(trace,))
-        maker.start()
-        maker.join()
+        apart(make_trace, trace)
         commands = {
             "json.load": [sys.executable, "-c", f"import json; json.load(open({str(trace)!r}))"],
             "nsightkit ingest": [NSIGHTKIT, "ingest", str(trace), "--force", "-o", str(Path(folder) / "run")],

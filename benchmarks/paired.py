@@ -4,12 +4,13 @@ In: named commands. Out: medians of wall and CPU time, peak memory, and ratios t
 a busy machine hides.
 """
 
+import multiprocessing
 import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -20,6 +21,13 @@ class Cost:
     wall_s: float
     peak_mb: float
     cpu_s: float
+
+
+def apart(make: Callable[..., None], *given: object) -> None:
+    """Run `make` in a process of its own: a child's peak memory starts at what its parent held when it was forked."""
+    maker = multiprocessing.get_context("spawn").Process(target=make, args=given)
+    maker.start()
+    maker.join()
 
 
 def measure(commands: Mapping[str, Sequence[str]], rounds: int = 7) -> dict[str, Cost]:

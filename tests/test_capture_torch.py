@@ -151,6 +151,7 @@ def test_python_without_torch_is_named(tmp_path):
 
 
 @pytest.mark.torch
+@pytest.mark.usefixtures("hears_signals")
 class TestInterrupt:
     def test_interrupt_keeps_the_partial_trace(self, tmp_path):
         request = request_for(tmp_path, WORK + "print('working')\nimport time; time.sleep(300)")

@@ -269,6 +269,18 @@ class TestDeepen:
         assert done.exit_code == 0, done.output
         assert "is less than the 90% asked for" in done.stderr or len(targets(timeline)) < 2
 
+    def test_of_several_timelines_the_first_chooses(self, here):
+        tools(here)
+        done = run("profile", "work.py", "--tool", "nsys", "-o", "r", "--no-render", "--no-overhead", "--repeat", "2")
+        assert done.exit_code == 0, done.output
+        done = run("deepen", "r", "--no-render")
+        assert done.exit_code == 0, done.output
+        first, second, measured = Run(here / "r").read_info().captures
+        assert (first.backend, second.backend, measured.backend) == ("nsys", "nsys", "ncu")
+        assert measured.settings["timeline"] == first.capture_id
+        # Those of the second are not counted too.
+        assert {row["launch_count"] for row in targets(here)} == {3 * STEPS}
+
     def test_run_without_timeline(self, here):
         tools(here)
         (here / "empty").mkdir()

@@ -565,10 +565,15 @@ class TestDeterministic:
         assert (value(words, "--replay-mode") if "--replay-mode" in words else None) == replay
         assert value(dry("ncu", "--replay-mode", "kernel"), "--replay-mode") == "kernel"
 
-    @pytest.mark.parametrize("name", ["kv_decode", "kv_variants"])
+    @pytest.mark.parametrize("name", ["kv_decode", "kv_variants", "sequence_sweep", "vlm_ocr"])
     def test_bundled_workloads_say_it(self, name):
         assert find_workload(name).deterministic
         assert not find_command(("echo",)).deterministic
+
+    @pytest.mark.parametrize("name", ["batch_sweep", "capacity"])
+    def test_a_search_for_what_fits_does_not(self, name):
+        """How many it tries hangs on the memory that is free: no two runs need launch the same kernels."""
+        assert not find_workload(name).deterministic
 
 
 class TestShells:

@@ -211,7 +211,7 @@ class TestFiles:
 
 @pytest.mark.shared
 class TestDecodeStudy:
-    """the KV decode study: `KV decode with Nsight`."""
+    """The KV decode study: `KV decode with Nsight`."""
 
     @pytest.fixture
     def results(self, shared_data):
@@ -245,7 +245,7 @@ class TestDecodeStudy:
 
 @pytest.mark.shared
 class TestVariantStudy:
-    """the KV variants study: `RESEARCH_SPACE`."""
+    """The KV variants study: `RESEARCH_SPACE`."""
 
     @pytest.fixture
     def results(self, shared_data):

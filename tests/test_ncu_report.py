@@ -17,7 +17,7 @@ from builders import ncu
 from nsightkit.errors import IngestError, ToolError
 from nsightkit.ingest import ncu_report
 from nsightkit.ingest.ncu_container import walk
-from nsightkit.ingest.ncu_rows import without_links
+from nsightkit.ingest.ncu_rows import CLUSTER_NUMBERS, Launch, kernel_counters, without_links
 from nsightkit.ingest.ncu_units import to_base
 
 EVERYTHING = {"kernel_counters": None, "gpus": None, "rule_results": None, "metric_values": None}
@@ -480,3 +480,12 @@ def test_the_real_ncu_gives_the_same_counters(shared_data, nsight_path, without_
             assert other[:3] == column[:3], name
     assert printed.tables["kernel_counters"]["failed"] == [False, False, False, True]
     assert len(printed.tables["rule_results"]["rule"]) == len(read.tables["rule_results"]["rule"]) == 12
+
+
+@pytest.mark.parametrize(
+    ("sizes", "cluster"), [((2, 3, 4), (2, 3, 4)), ((0, 0, 0), (1, 1, 1)), ((), (None, None, None))]
+)
+def test_no_clusters_are_told_from_unknown_ones(sizes, cluster):
+    raw = dict(zip(CLUSTER_NUMBERS, map(float, sizes), strict=False))
+    columns = kernel_counters([Launch("k", raw=raw)])
+    assert tuple(columns[f"cluster_{axis}"][0] for axis in "xyz") == cluster

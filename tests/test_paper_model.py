@@ -39,7 +39,7 @@ def test_latent_attention_keeps_one_row():
 
 
 def test_kv_bytes_of_the_assignment():
-    """the KV assignment study writes 3072 bytes for one position of one layer of DistilGPT2, and 18 kB for all six."""
+    """The KV assignment study writes 3072 bytes for one position of one layer of DistilGPT2, and 18 kB for all six."""
     work = paper.Work(dtype="float16")
     shape = shape_of_name("distilgpt2")
     assert paper.kv_position_bytes(shape, work) == 6 * 3072 == 18_432
@@ -108,7 +108,7 @@ def test_roofline_time_is_the_larger_of_two():
 
 
 def test_floor_of_the_batch_study():
-    """the batch size study: one step of 10.3 ms against about 0.18 ms for reading 178 M bf16 weights on an A100."""
+    """The batch size study: one step of 10.3 ms against about 0.18 ms for reading 178 M bf16 weights on an A100."""
     peaks = paper.peaks_of(gpu_of_key("a100-80gb-sxm"), "bfloat16")
     assert 178e6 * 2 / peaks.bytes_per_s == pytest.approx(0.175e-3, rel=0.01)
 

@@ -155,7 +155,7 @@ CASES = [
         {"kernel_launches": kernels(), "diagnostics": said("CUPTI_ERROR_UNKNOWN at start")},
         WELL,
         "usable",
-        'nsys said: "CUPTI_ERROR_UNKNOWN at start"',
+        'CUDA tracing is in doubt: nsys said "CUPTI_ERROR_UNKNOWN at start"',
         "other profilers",
     ),
     (

@@ -56,7 +56,7 @@ class TestCeilings:
         assert decode.amdahl() == decode.amdahl((0.0, 100)) == 1
         assert decode.amdahl((1.0, 100)) == pytest.approx(100)
         assert decode.amdahl((0.6, 119.6)) == pytest.approx(1 / (0.4 + 0.6 / 119.6))
-        # the batch size study measures 10.73 and gives attention 60 %: with that share 2.47 would be the limit.
+        # The batch size study measures 10.73 and gives attention 60 %: with that share 2.47 would be the limit.
         assert decode.amdahl((0.6, 119.6)) < 2.5 < 10.73
         # With all that a cache shortens, a measured 10.73 is below the limit.
         assert decode.amdahl((0.6, 158.8), (0.37, 120.1)) > 10.73
@@ -84,7 +84,7 @@ class TestPairs:
         assert pair.with_prefill is None
 
 
-# the batch size study: ms of a step with a cache at batch 1 to 93, 178 M parameters in bfloat16 on an A100.
+# The batch size study: ms of a step with a cache at batch 1 to 93, 178 M parameters in bfloat16 on an A100.
 STEPS_MS = {1: 10.07, 4: 10.35, 8: 10.39, 16: 10.39, 32: 10.24, 64: 10.32, 93: 10.27}
 
 
@@ -432,6 +432,13 @@ class TestReports:
             section = next(s for s in sections if s.id == "footprint")
             assert any(said in getattr(b, "text", "") for b in section.blocks) is found
 
+    def test_bytes_that_no_file_states_are_not_drawn_as_zero(self):
+        arms = tuple(timing("v1", prompt=p, kv_bytes=held) for p, held in ((50, 900.0), (100, None), (150, 1900.0)))
+        study = dataclasses.replace(made_up("kv-assignment"), parts={"sequence": Results(arms)})
+        drawn = {b.id: b for b in flat(next(s for s in build_study(study) if s.id == "scaling").blocks)}
+        assert [row[2].exact for row in drawn["bytes-by-length"].table.rows] == ["900 B", "1900 B"]
+        assert len(drawn["step-by-length"].table.rows) == 3
+
     def test_predictions_name_their_model(self):
         made = tables_of(build_study(made_up("batch-size")))["across-table"]
         assert "4 layers, 4 heads, width 64, vocabulary 100" in made.caption
@@ -483,8 +490,12 @@ class TestReports:
 
 def roofline_blocks(results):
     study = dataclasses.replace(made_up("kv-variants"), parts={"latency": results})
-    stack = list(next(s for s in build_study(study) if s.id == "roofline").blocks)
-    return [inner for b in stack for inner in (b.blocks if isinstance(b, Group) else (b,))]
+    return flat(next(s for s in build_study(study) if s.id == "roofline").blocks)
+
+
+def flat(blocks):
+    """Return the blocks with those of groups in their place."""
+    return [inner for b in blocks for inner in (b.blocks if isinstance(b, Group) else (b,))]
 
 
 @pytest.mark.parametrize(

@@ -200,6 +200,13 @@ def test_odd_times_are_kept_and_noted(tmp_path):
     assert "4 events have no usable time" in notes
 
 
+def test_each_size_of_a_launch_has_its_own_column(tmp_path):
+    sizes = {"grid": [2, 3, 4], "block": [5, 6, 7], "cluster": [8, 9, 10]}
+    event = build.kernel("k", 1, 1, 1, **sizes)
+    (kernel,) = rows(read(small(tmp_path, [event])), "kernel_launches")
+    assert {name: [kernel[f"{name}_{axis}"] for axis in "xyz"] for name in sizes} == sizes
+
+
 def test_odd_arguments_are_unknown_not_zero(tmp_path):
     odd = build.kernel(
         "k", 1, 1, 1, grid=[1, 2], block="128", stream=None, device=True, **{"registers per thread": 2**40}

@@ -5,12 +5,12 @@ In: nothing. Out: one `Table` each, and `COUNTER_COLUMNS`, one column per canoni
 
 from nsightkit.tables.schema import GEOMETRY, PLACE, column, required, table, xyz
 
-# Each of these has an entry of the same name in metrics.toml, which says how it is found in a report.
 # What L2 looks up, what it handles, and what goes in from and out to L1.
 _L2_RATES = ("tags", "sectors", "input", "output")
 _BLOCK_LIMITS = (("registers", "its registers"), ("shared_memory", "its shared memory"), ("warps", "its warps"),
                  ("limit", "the chip's own limit"), ("barriers", "its barriers"))  # fmt: skip
 
+# Each of these has an entry of the same name in metrics.toml, which says how it is found in a report.
 COUNTER_COLUMNS = [
     column("duration_ns", "double", "time of this launch under the profiler's clocks"),
     column("sm_elapsed_cycles", "double", "cycles of the SM clock"),

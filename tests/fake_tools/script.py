@@ -47,6 +47,25 @@ def ranges_and_launches(script):
     return ranges, launches
 
 
+# The tables of an export of nsys, with the columns that are read.
+EXPORT = """
+    CREATE TABLE StringIds (id INTEGER NOT NULL PRIMARY KEY, value TEXT NOT NULL);
+    CREATE TABLE META_DATA_EXPORT (name TEXT, value TEXT);
+    CREATE TABLE META_DATA_CAPTURE (name TEXT, value TEXT);
+    INSERT INTO META_DATA_EXPORT VALUES ('EXPORT_SCHEMA_VERSION', '3.6.0');
+    CREATE TABLE NVTX_EVENTS (start INTEGER NOT NULL, end INTEGER,
+        eventType INTEGER NOT NULL, rangeId INTEGER, category INTEGER, color INTEGER, text TEXT,
+        globalTid INTEGER, endGlobalTid INTEGER, textId INTEGER, domainId INTEGER);
+    CREATE TABLE CUPTI_ACTIVITY_KIND_RUNTIME (start INTEGER NOT NULL, end INTEGER NOT NULL,
+        eventClass INTEGER, globalTid INTEGER, correlationId INTEGER, nameId INTEGER NOT NULL,
+        returnValue INTEGER NOT NULL);
+    CREATE TABLE CUPTI_ACTIVITY_KIND_KERNEL (start INTEGER NOT NULL, end INTEGER NOT NULL,
+        deviceId INTEGER, contextId INTEGER, streamId INTEGER, correlationId INTEGER, globalPid INTEGER,
+        demangledName INTEGER NOT NULL, shortName INTEGER NOT NULL, gridX INTEGER, gridY INTEGER, gridZ INTEGER,
+        blockX INTEGER, blockY INTEGER, blockZ INTEGER, dynamicSharedMemory INTEGER);
+"""
+
+
 def write_timeline(path, script):
     """Write the tables of an nsys export, columns as in schema 3.6."""
     ranges, launches = ranges_and_launches(script)
@@ -56,22 +75,7 @@ def write_timeline(path, script):
         return texts.setdefault(word, len(texts) + 1)
 
     with sqlite3.connect(path) as base:
-        base.executescript("""
-            CREATE TABLE StringIds (id INTEGER NOT NULL PRIMARY KEY, value TEXT NOT NULL);
-            CREATE TABLE META_DATA_EXPORT (name TEXT, value TEXT);
-            CREATE TABLE META_DATA_CAPTURE (name TEXT, value TEXT);
-            INSERT INTO META_DATA_EXPORT VALUES ('EXPORT_SCHEMA_VERSION', '3.6.0');
-            CREATE TABLE NVTX_EVENTS (start INTEGER NOT NULL, end INTEGER,
-                eventType INTEGER NOT NULL, rangeId INTEGER, category INTEGER, color INTEGER, text TEXT,
-                globalTid INTEGER, endGlobalTid INTEGER, textId INTEGER, domainId INTEGER);
-            CREATE TABLE CUPTI_ACTIVITY_KIND_RUNTIME (start INTEGER NOT NULL, end INTEGER NOT NULL,
-                eventClass INTEGER, globalTid INTEGER, correlationId INTEGER, nameId INTEGER NOT NULL,
-                returnValue INTEGER NOT NULL);
-            CREATE TABLE CUPTI_ACTIVITY_KIND_KERNEL (start INTEGER NOT NULL, end INTEGER NOT NULL,
-                deviceId INTEGER, contextId INTEGER, streamId INTEGER, correlationId INTEGER, globalPid INTEGER,
-                demangledName INTEGER NOT NULL, shortName INTEGER NOT NULL, gridX INTEGER, gridY INTEGER, gridZ INTEGER,
-                blockX INTEGER, blockY INTEGER, blockZ INTEGER, dynamicSharedMemory INTEGER);
-        """)
+        base.executescript(EXPORT)
         base.executemany(
             "INSERT INTO NVTX_EVENTS (start, end, eventType, globalTid, textId, domainId) VALUES (?, ?, 59, ?, ?, 0)",
             [(start, end, PROCESS, text(name)) for name, start, end in ranges],
