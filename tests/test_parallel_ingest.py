@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from builders.nsys import BUSY, Capture, Kernel, write_sqlite
 from nsightkit.cli import cli
 from nsightkit.cli.ingest import usual_jobs
-from nsightkit.ingest import IngestOptions, ingest_paths, parallel, store
+from nsightkit.ingest import IngestOptions, ingest_paths, nsys_tables, parallel, store
 from nsightkit.ingest.dataset import rank_in
 from nsightkit.run import Run
 
@@ -302,3 +302,21 @@ def test_rank_of_a_file_name(name, rank):
 
 def test_few_bytes_are_not_worth_a_process(captures):
     assert usual_jobs([captures, Path("missing")]) == 1
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_many_captures_are_read_by_one_thread_each_and_a_single_one_by_two(captures, tmp_path, monkeypatch, jobs):
+    asked = []
+    monkeypatch.setattr(nsys_tables, "ahead", lambda batches: asked.append(parallel.has_core_to_spare()) or batches)
+    one = captures / "train-rank0.sqlite"
+    ingest_paths([one], Run(tmp_path / "single"), IngestOptions(jobs=jobs))
+    assert asked == [True] * len(asked) != []
+    asked.clear()
+    ingest_paths([one, captures / "train-rank1.sqlite"], Run(tmp_path / "many"), IngestOptions(jobs=1))
+    assert asked == []
+    assert parallel.has_core_to_spare()
+    assert dict(parallel.each(_spare, {0: None, 1: None}, 2)) == {0: False, 1: False}
+
+
+def _spare(_):
+    return parallel.has_core_to_spare()

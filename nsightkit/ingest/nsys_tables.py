@@ -15,6 +15,7 @@ import numpy as np
 
 from nsightkit.errors import IngestError
 from nsightkit.ingest import nsys_schema as nsys
+from nsightkit.ingest.parallel import has_core_to_spare
 from nsightkit.parquet import ahead, array_of, int64_array
 from nsightkit.tables import TABLES
 
@@ -257,7 +258,9 @@ class Stream:
         needed = [name for recipe in chosen.values() for name in recipe.sources(present)]
         wanted = list(dict.fromkeys([*needed, *self.filters]))
         texts = Texts(export)
-        batches = ahead(export.batches(self.theirs, wanted))
+        batches = export.batches(self.theirs, wanted)
+        if has_core_to_spare():
+            batches = ahead(batches)
         return (_converted(batch, chosen, texts, self.keep) for batch in batches)
 
     def _chosen(self, present: frozenset[str], path: Path) -> dict[str, Recipe]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -23,6 +24,15 @@ Result = TypeVar("Result")
 def cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+# Whether this item is one of many, which share the cores.
+_one_of_many = ContextVar("_one_of_many", default=False)
+
+
+def has_core_to_spare() -> bool:
+    """Say whether a second thread is of use: not where many items are worked on, each by one thread."""
+    return not _one_of_many.get()
 
 
 def each(
@@ -35,10 +45,11 @@ def each(
     Args:
         function: called in a fresh process with one item; raises nothing.
         items: place -> what to call it with.
-        jobs: how many processes; with 1, all is done in this process.
+        jobs: how many processes, so how many cores; with 1, all is done in this process.
     """
     if jobs == 1 or len(items) < 2:
-        yield from ((place, function(item)) for place, item in items.items())
+        alone = len(items) < 2
+        yield from ((place, function(item) if alone else _of_many(function, item)) for place, item in items.items())
         return
     left = dict(items)
     for place, result in _pooled(function, items, jobs):
@@ -56,7 +67,7 @@ def _pooled(function: Callable[[Item], Result], items: Mapping[int, Item], jobs:
     pool = ProcessPoolExecutor(min(jobs, len(items)), context, _start_worker)
     try:
         with _without_interrupts():
-            waiting = {pool.submit(function, item): place for place, item in items.items()}
+            waiting = {pool.submit(_of_many, function, item): place for place, item in items.items()}
         while waiting:
             done, _ = wait(waiting, return_when=FIRST_COMPLETED)
             for future in done:
@@ -67,6 +78,14 @@ def _pooled(function: Callable[[Item], Result], items: Mapping[int, Item], jobs:
         return
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _of_many(function: Callable[[Item], Result], item: Item) -> Result:
+    before = _one_of_many.set(True)
+    try:
+        return function(item)
+    finally:
+        _one_of_many.reset(before)
 
 
 @contextmanager
