@@ -3,13 +3,18 @@
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
+from builders.processes import gone
 from fake_tools.install import VERSIONS, calls, install
 from nsightkit.capture import (
     BACKENDS,
+    Counters,
+    Options,
     Request,
+    Scope,
     Workload,
     bundled_workloads,
     find_workload,
@@ -19,14 +24,6 @@ from nsightkit.errors import CaptureError, ToolError
 
 SCRIPT = "import sys\nprint('ran with', *sys.argv[1:])\n"
 TOOL_VERSIONS = [(tool, version) for tool, versions in VERSIONS.items() for version in versions]
-
-
-@pytest.fixture
-def bin_dir(tmp_path, monkeypatch):
-    """The only folder on PATH besides those of the system's own commands."""
-    folder = tmp_path / "bin"
-    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
-    return folder
 
 
 def request_for(tmp_path, code=SCRIPT, args=("--flag", "a b"), timeout_s=None):
@@ -220,6 +217,57 @@ class TestNsys:
         assert str(request.log_path) in text
         assert (request.capture_dir / "timeline.sqlite").is_file()
 
+    @pytest.mark.parametrize(
+        ("behavior", "said"),
+        [
+            ("agent-lost", "Connection to Agent lost. This is most likely a bug. Internal reason: 'End of file'."),
+            ("agent-launcher", "Agent launcher failed."),
+            # The last line of an exception of four, without the tag in front of it.
+            ("agent-exception", "Local Endpoint is not available."),
+        ],
+    )
+    def test_lost_agent_is_the_fault_of_nsys_not_of_the_workload(self, tmp_path, bin_dir, behavior, said):
+        record = install(bin_dir, "nsys", "2023.4.4.54", behavior)
+        with pytest.raises(CaptureError, match="3 times in a row") as caught:
+            capture("nsys", request_for(tmp_path))
+        assert len([words for words in calls(record) if "--output" in words]) == 3
+        assert caught.value.slug == "agent-lost"
+        assert f'it said "{said}"; nothing was captured, and whether my script ran is not known' in str(caught.value)
+        assert "run it again" in str(caught.value)
+
+    def test_agent_lost_at_the_start_is_tried_again(self, tmp_path, bin_dir):
+        record = install(bin_dir, "nsys", "2023.4.4.54", "agent-lost-once")
+        heard = []
+        done = load_backend("nsys").capture_workload(request_for(tmp_path), heard.append)
+        assert len([words for words in calls(record) if "--output" in words]) == 2
+        assert done.paths[0].is_file()
+        assert (
+            "nsys lost its agent at the start and was started 2 times; the program may have begun as often"
+            in done.notes
+        )
+        assert any("once more" in line for line in heard)
+
+    def test_agent_lost_late_is_not_tried_again(self, tmp_path, bin_dir, monkeypatch):
+        from nsightkit.capture import nsys
+
+        monkeypatch.setattr(nsys, "_START_S", 0.0)
+        record = install(bin_dir, "nsys", "2023.4.4.54", "agent-lost-once")
+        with pytest.raises(CaptureError, match="the process that collects: it said"):
+            capture("nsys", request_for(tmp_path))
+        assert len([words for words in calls(record) if "--output" in words]) == 1
+
+    def test_first_error_is_quoted_where_the_last_lines_hide_it(self, tmp_path, bin_dir):
+        install(bin_dir, "nsys", "2023.4.4.54")
+        code = "print('Failed to open the weights')\nfor n in range(40): print('line', n)\nraise SystemExit(7)\n"
+        with pytest.raises(CaptureError, match='exit code 7; the first error is "Failed to open the weights"; kept'):
+            capture("nsys", request_for(tmp_path, code))
+
+    def test_workload_that_speaks_of_an_agent_is_no_lost_one(self, tmp_path, bin_dir):
+        install(bin_dir, "nsys", "2023.4.4.54")
+        with pytest.raises(CaptureError, match="failed with exit code 3") as caught:
+            capture("nsys", request_for(tmp_path, "print('Connection to Agent lost.')\nraise SystemExit(3)\n"))
+        assert caught.value.slug == "workload-failed"
+
     def test_refused_option_is_the_tools_fault_not_the_workloads(self, tmp_path, bin_dir, monkeypatch):
         install(bin_dir, "nsys", "2023.4.4.54")
         from nsightkit.capture import nsys
@@ -228,6 +276,40 @@ class TestNsys:
         with pytest.raises(ToolError, match="Illegal --trace argument 'wddm'") as caught:
             capture("nsys", request_for(tmp_path))
         assert caught.value.slug == "tool-refused"
+
+    @pytest.mark.parametrize(
+        ("counters", "extra", "said"),
+        [
+            (Counters(clock_control="boost"), (), "the argument for option '--clock-control' is invalid"),
+            (Counters(replay_mode="range", kernel_regex="x"), (), "Option kernel-name is not supported during range"),
+            (Counters(), ("--sect=x",), "option '--sect=x' is ambiguous and matches '--section'"),
+            (Counters(kernel_regex="("), (), "Invalid regex provided to --kernel option"),
+        ],
+    )
+    @pytest.mark.nsight
+    def test_value_that_the_real_ncu_refuses_is_no_failure_of_the_workload(
+        self, tmp_path, nsight_path, monkeypatch, counters, extra, said
+    ):
+        monkeypatch.setenv("PATH", f"{nsight_path}:/usr/bin:/bin")
+        request = replace(request_for(tmp_path), options=Options(counters=counters, extra=extra))
+        with pytest.raises(ToolError) as caught:
+            capture("ncu", request)
+        assert caught.value.slug == "tool-refused"
+        assert f'ncu refused the command line: it said "==ERROR== {said}' in str(caught.value)
+
+    @pytest.mark.nsight
+    def test_reason_of_a_refusal_is_quoted_with_it(self, tmp_path, nsight_path, monkeypatch):
+        monkeypatch.setenv("PATH", f"{nsight_path}:/usr/bin:/bin")
+        request = replace(request_for(tmp_path), options=Options(extra=("--wait=never",)))
+        with pytest.raises(ToolError, match=r"Illegal --wait argument: never\. Possible --wait values are"):
+            capture("nsys", request)
+
+    def test_in_range_replay_the_profiler_api_is_the_range(self, tmp_path, bin_dir):
+        install(bin_dir, "ncu", "2024.1.1.0")
+        options = Options(Scope(profiler_api=True), Counters(replay_mode="range"))
+        done = capture("ncu", replace(request_for(tmp_path), options=options))
+        assert "--profile-from-start" not in done.plan.argv
+        assert done.plan.argv[done.plan.argv.index("--replay-mode") + 1] == "range"
 
 
 class TestNcu:
@@ -327,6 +409,46 @@ class TestRealNsys:
         request = request_for(tmp_path, "import time\ntime.sleep(300)\n", (), timeout_s=3.0)
         with pytest.raises(CaptureError, match=r"kept in .*timeline\.nsys-rep"):
             capture("nsys", request)
+
+    # nsys gives the workload a session of its own, and asks it to end with SIGTERM only.
+    STUBBORN = (
+        "import os, pathlib, signal, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "os.fork()\n"
+        "pathlib.Path(f'{os.getpid()}.pid').touch()\n"
+        "time.sleep(300)\n"
+    )
+
+    def test_time_limit_ends_a_workload_that_does_not_want_to_end(self, tmp_path, monkeypatch, real):
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(CaptureError) as caught:
+            capture("nsys", request_for(tmp_path, self.STUBBORN, (), timeout_s=3.0))
+        assert caught.value.slug == "capture-timeout"
+        pids = [path.stem for path in tmp_path.glob("*.pid")]
+        assert len(pids) == 2
+        assert all(map(gone, pids))
+
+    # The agent's command line names the session, which nsys calls by its own id.
+    AGENT_ENDS = (
+        "import os, pathlib, signal, time\n"
+        "def above(pid):\n"
+        "    return int(pathlib.Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[1])\n"
+        "session = f'--session-name=profile-{above(os.getppid())}'.encode()\n"
+        "lines = {p: p.read_bytes().split(bytes(1)) for p in pathlib.Path('/proc').glob('[0-9]*/cmdline')}\n"
+        "(agent,) = [int(p.parent.name) for p, words in lines.items() if session in words]\n"
+        "pathlib.Path(f'{os.getpid()}.pid').touch()\n"
+        "os.kill(agent, signal.SIGKILL)\n"
+        "time.sleep(300)\n"
+    )
+
+    def test_lost_agent_is_named_and_the_rest_of_the_workload_ended(self, tmp_path, monkeypatch, real):
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(CaptureError, match="Connection to Agent lost") as caught:
+            capture("nsys", request_for(tmp_path, self.AGENT_ENDS, (), timeout_s=60.0))
+        assert caught.value.slug == "agent-lost"
+        pids = [path.stem for path in tmp_path.glob("*.pid")]
+        assert len(pids) == 3  # it is tried again
+        assert all(map(gone, pids))
 
 
 @pytest.mark.nsight

@@ -5,30 +5,18 @@ import os
 import signal
 import subprocess
 import sys
-import time
+from dataclasses import replace
 
 import pytest
 
+from builders.processes import gone
+from nsightkit.capture.family import end_family, read_family
 from nsightkit.capture.process import ChildResult, end_group, run_child, shell_line
 from nsightkit.errors import CaptureError
 
 
 def python(code):
     return [sys.executable, "-c", code]
-
-
-def gone(pid, within_s=10.0):
-    """Whether process `pid` ends within the time; a zombie has ended."""
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
-        try:
-            with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
-                if file.read().rsplit(")", 1)[1].split()[0] == "Z":
-                    return True
-        except OSError:
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def test_output_goes_to_the_log_and_to_the_listener(tmp_path):
@@ -97,7 +85,7 @@ def test_first_error_line(tmp_path, line, expected):
 
 PARENT = """
 import subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", "import signal, time; {ignore}; time.sleep(300)"])
+child = subprocess.Popen([sys.executable, "-c", "import signal, time; {ignore}; time.sleep(300)"]{more})
 print("pid", child.pid, flush=True)
 time.sleep(300)
 """
@@ -107,10 +95,12 @@ def pid_in(log):
     return int(next(line.split()[1] for line in log.read_text().splitlines() if line.startswith("pid ")))
 
 
-def test_timeout_ends_the_whole_group(tmp_path):
+# nsys gives the workload a session of its own.
+@pytest.mark.parametrize("more", ["", ", start_new_session=True"])
+def test_timeout_ends_the_whole_family(tmp_path, more):
     log = tmp_path / "log"
     # The grandchild ignores the polite signal.
-    code = PARENT.format(ignore="signal.signal(signal.SIGINT, signal.SIG_IGN)")
+    code = PARENT.format(ignore="signal.signal(signal.SIGINT, signal.SIG_IGN)", more=more)
     result = run_child(python(code), log, timeout_s=1.5)
     assert result.timed_out
     assert result.exit_code != 0
@@ -130,7 +120,7 @@ def test_interrupt_ends_the_group_and_names_what_is_kept(tmp_path):
             _thread.interrupt_main()
 
     with pytest.raises(CaptureError) as caught:
-        run_child(python(PARENT.format(ignore="pass")), log, on_line=interrupt)
+        run_child(python(PARENT.format(ignore="pass", more="")), log, on_line=interrupt)
     assert caught.value.slug == "interrupted"
     assert str(tmp_path) in str(caught.value)
     assert gone(pid_in(log))
@@ -195,6 +185,20 @@ def test_only_the_group_is_ended():
         other.wait()
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="read from /proc")
+def test_an_id_that_another_process_has_by_now_is_left_alone():
+    child = subprocess.Popen(python("import time; time.sleep(300)"), start_new_session=True)
+    try:
+        (process,) = read_family(child.pid)
+        end_family([replace(process, started=process.started - 1)])
+        assert child.poll() is None
+        end_family([process])
+        assert child.wait(10) == -signal.SIGKILL
+    finally:
+        child.kill()
+        child.wait()
+
+
 def test_a_group_that_has_ended_is_no_error():
     child = subprocess.Popen(python("pass"), start_new_session=True)
     child.wait()
@@ -218,6 +222,13 @@ def test_log_that_cannot_be_written(tmp_path):
     with pytest.raises(CaptureError, match="cannot write") as caught:
         run_child(python("pass"), tmp_path / "file" / "log")
     assert caught.value.slug == "cannot-write"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has a device that is always full")
+def test_log_on_a_full_disk(tmp_path):
+    (tmp_path / "log").symlink_to("/dev/full")
+    with pytest.raises(CaptureError, match=r"cannot write .*log: No space left on device; name another folder"):
+        run_child(python("pass"), tmp_path / "log")
 
 
 def test_shell_line_quotes_for_posix(tmp_path):

@@ -26,10 +26,12 @@ found = []
 for _ in range(3):
     begin = time.perf_counter_ns()
     with nvtx.annotate("decode"):
+        inside = time.perf_counter_ns()
         for _ in range(2):
             with nvtx.annotate("step"):
                 time.sleep(0.01)
-    found.append(time.perf_counter_ns() - begin)
+        inside = time.perf_counter_ns() - inside
+    found.append((inside, time.perf_counter_ns() - begin))
     time.sleep(0.05)
 json.dump(found, open("measured.json", "w"))
 """
@@ -217,8 +219,9 @@ class TestNsysCaptures:
         steps = [row for row in rows if row["name"] == "step"]
         assert len(decode) == 3
         assert len(steps) == 6
-        for row, ns in zip(decode, measured, strict=True):
-            assert row["duration_ns"] == pytest.approx(ns, abs=2e6)
+        for row, (least, most) in zip(decode, measured, strict=True):
+            # The two clocks run apart by far less.
+            assert 0.999 * least <= row["duration_ns"] <= 1.001 * most
             inside = [s for s in steps if row["start_ns"] <= s["start_ns"] < row["start_ns"] + row["duration_ns"]]
             assert len(inside) == 2
             assert sum(s["duration_ns"] for s in inside) <= row["duration_ns"]

@@ -290,11 +290,38 @@ class TestDeepen:
         assert "no nsys capture with kernels in this run" in done.stderr
 
 
-def test_missing_permission_leaves_the_timeline_and_says_how_to_go_on(here):
+@pytest.mark.parametrize(
+    ("behavior", "said"),
+    [
+        ("no-permission", "ERR_NVGPUCTRPERM"),
+        ("busy", "another program holds the GPU's counters"),
+        ("unsupported", "this ncu does not know the GPU"),
+        ("npm", "is not NVIDIA Nsight Compute"),
+    ],
+)
+def test_an_ncu_that_cannot_measure_leaves_the_timeline_and_says_how_to_go_on(here, behavior, said):
     tools(here)
-    install(here.parent / "bin", "ncu", "2026.1.0.0", "no-permission")
+    install(here.parent / "bin", "ncu", "2026.1.0.0", behavior)
     done = two_phase()
     assert done.exit_code == 0, done.output
-    assert "ERR_NVGPUCTRPERM" in done.stderr
+    assert said in done.stderr
     assert "go on later with  nsightkit deepen r" in done.stderr
     assert len(Run(here / "r").read_info().captures) == 1
+
+
+def test_a_failure_under_ncu_names_the_timeline_that_stands(here):
+    tools(here)
+    install(here.parent / "bin", "ncu", "2026.1.0.0", "no-kernels")
+    done = two_phase()
+    assert done.exit_code == 1
+    assert "ncu profiled no kernel" in done.stderr
+    assert "its report:  nsightkit render r" in done.stderr
+    assert run("render", "r").exit_code == 0
+
+
+def test_ranges_are_not_replayed_where_launches_are_chosen(here):
+    tools(here)
+    assert run("profile", "work.py", "--tool", "nsys", "-o", "r", "--no-render").exit_code == 0
+    done = run("deepen", "r", "--replay-mode", "range")
+    assert done.exit_code == 2
+    assert "--replay-mode range does not go with nsys+ncu" in done.stderr

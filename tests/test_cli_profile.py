@@ -4,33 +4,14 @@ import json
 import shlex
 import sqlite3
 import sys
-from importlib.metadata import version
 
 import pytest
 from click.testing import CliRunner
 
 from fake_tools.install import VERSIONS, calls, install
+from nsightkit.capture.nsys import unseen_ranges
 from nsightkit.cli import cli
 from nsightkit.run import Run
-
-SCRIPT = "import sys\nprint('ran with', *sys.argv[1:])\n"
-
-
-@pytest.fixture
-def bin_dir(tmp_path, monkeypatch):
-    folder = tmp_path / "bin"
-    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
-    return folder
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    """An empty working directory with a script in it."""
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    (folder / "work.py").write_text(SCRIPT, encoding="utf-8")
-    return folder
 
 
 def profile(*args):
@@ -71,12 +52,44 @@ class TestNsysStandIn:
         (capture,) = only_run(here).read_info().captures
         assert any("no kernels: no GPU was traced" in text for text in capture.notes)
 
-    def test_lost_ranges_are_explained_by_both_versions(self, here, bin_dir):
+    @pytest.mark.parametrize(
+        ("target", "said"),
+        [
+            (("--", "--help"), "no NVTX ranges, although kv_decode makes them: "),
+            (("work.py",), "no NVTX ranges, whether or not work makes any: "),
+        ],
+    )
+    def test_lost_ranges_are_explained_by_both_versions(self, here, bin_dir, monkeypatch, target, said):
+        monkeypatch.setattr("nsightkit.capture.nsys.version", lambda package: "0.2.12")
         install(bin_dir, "nsys", "2023.4.4.54", "no-ranges")
-        done = profile("--tool", "nsys", "--no-render", "--", "--help")
+        done = profile("--tool", "nsys", "--no-render", *target)
         assert done.exit_code == 0, done.output
-        assert "no NVTX ranges, although kv_decode makes them: nsys 2023.4.4.54" in done.stdout
-        assert f"the Python package nvtx {version('nvtx')};" in done.stdout
+        why = "nsys 2023.4.4.54 does not record ranges of the Python package nvtx 0.2.12; pip install 'nvtx<0.2.12'"
+        assert f"{said}{why}, or install a newer nsys" in done.stdout
+
+    @pytest.mark.parametrize(("nsys", "nvtx"), [("2023.4.4.54", "0.2.11"), ("2024.1.1.3", "0.2.12")])
+    def test_versions_that_go_together_are_not_blamed(self, here, bin_dir, monkeypatch, nsys, nvtx):
+        monkeypatch.setattr("nsightkit.capture.nsys.version", lambda package: nvtx)
+        install(bin_dir, "nsys", "2023.4.4.54", "no-ranges")
+        assert unseen_ranges(nsys, nvtx) is None
+        done = profile("--tool", "nsys", "--no-render", "work.py")
+        assert ("no NVTX ranges" in done.stdout) == (nvtx == "0.2.12")
+
+    def test_a_range_that_cannot_be_seen_is_no_matter_of_its_spelling(self, here, bin_dir, monkeypatch):
+        monkeypatch.setattr("nsightkit.capture.nsys.version", lambda package: "0.2.17")
+        install(bin_dir, "nsys", "2023.4.4.54", "no-range")
+        done = profile("work.py", "--tool", "nsys", "--range", "outer")
+        assert done.exit_code == 1
+        assert "it never saw the NVTX range 'outer', and can see none of this package" in done.stderr
+        assert "pip install 'nvtx<0.2.12'" in done.stderr
+        assert "spelling" not in done.stderr
+
+    def test_a_window_after_the_end_is_the_likely_reason_for_nothing(self, here, bin_dir):
+        install(bin_dir, "nsys", "2023.4.4.54", "no-output")
+        done = profile("work.py", "--tool", "nsys", "--window", "30:5")
+        assert done.exit_code == 1
+        assert "Most likely work ended before the window began, 30 s after its start" in done.stderr
+        assert "name an earlier one (--window DELAY:DURATION)" in done.stderr
 
     def test_auto_takes_nsys_where_it_is_on_path(self, here, bin_dir):
         install(bin_dir, "nsys", "2026.1.1.204")
@@ -212,6 +225,8 @@ def test_torch_run_of_the_default_workload(here, bin_dir):
     assert run.path.name.startswith("my-demo-2")
     info = run.read_info()
     assert (info.workload, info.tokens) == ("kv_decode", 4)
+    # Its defaults are no arguments: compare knows them from here.
+    assert info.captures[0].settings["workload"].keys() == {"batch_size", "prompt_len", "dtype"}
     import torch
 
     assert info.torch_version == torch.__version__

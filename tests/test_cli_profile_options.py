@@ -13,22 +13,6 @@ from nsightkit.cli import cli
 from nsightkit.run import Capture, Run, RunInfo
 
 
-@pytest.fixture
-def bin_dir(tmp_path, monkeypatch):
-    folder = tmp_path / "bin"
-    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
-    return folder
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    (folder / "work.py").write_text("import sys\nprint('ran with', *sys.argv[1:])\n", encoding="utf-8")
-    return folder
-
-
 def profile(*args):
     return CliRunner().invoke(cli, ["profile", *args])
 
@@ -96,6 +80,7 @@ class TestNcuLines:
         [
             (("--range", "decode"), "--nvtx-include", "decode/"),
             (("--range", "a/b*c"), "--nvtx-include", r"a\/b\*c/"),
+            (("--range", "decode@my/lib"), "--nvtx-include", r"my\/lib@decode/"),
             (("--range", "decode", "--repeat", "2"), "--range-filter", "no::1|2"),
             (("--gate", "cudaProfilerApi"), "--profile-from-start", "off"),
             (("--kernel", "gemm.*bf16"), "--kernel-name", "regex:gemm.*bf16"),
@@ -171,7 +156,12 @@ class TestDefaults:
         (here / "pyproject.toml").write_text("[tool.nsightkit]\ntokns = 7\n")
         done = profile("work.py")
         assert done.exit_code == 2
-        assert "[tool.nsightkit] has 'tokns', which is no option" in done.stderr
+        assert "has 'tokns', which is no option of nsightkit profile; did you mean tokens?" in done.stderr
+
+    @pytest.mark.parametrize(("line", "kept"), [("no-render = true", True), ("no-tokens = true", False)])
+    def test_only_switches_have_a_negative_key(self, here, line, kept):
+        (here / "pyproject.toml").write_text(f"[tool.nsightkit]\n{line}\n")
+        assert (profile("work.py", "--dry-run", "--tool", "torch").exit_code == 0) is kept
 
     def test_damaged_file_is_named(self, here):
         (here / "pyproject.toml").write_text("[tool.nsightkit\n")
@@ -190,6 +180,10 @@ class TestDefaults:
             ("extra-nsys = '--x'", "extra-nsys = '--x', which is not a list"),
             ("extra-nsys = [3]", "extra-nsys = [3], which is not a list"),
             ("range = { a = 1 }", "range = {'a': 1}, which is not a text or a number"),
+            ("tokens = 0", "tokens = 0: 0 is not in the range x>=1"),
+            ("coverage = 90", "coverage = 90: '90' is no share; write 90% or 0.9"),
+            ("clock-control = 'off'", "clock-control = 'off': 'off' is not one of"),
+            ("range = ''", "range = '': it is empty; leave the option out instead"),
         ],
     )
     def test_value_of_another_type_is_named_with_its_file(self, here, line, said):
@@ -225,6 +219,9 @@ class TestUseless:
             ("nsys", ("--budget", "5m"), "--budget does not go with --tool nsys: it is for nsys+ncu"),
             ("nsys", ("--clock-control", "none"), "--clock-control does not go with --tool nsys"),
             ("nsys+ncu", ("--launch-skip", "3"), "with nsys+ncu the timeline chooses the launches"),
+            ("nsys+ncu", ("--repeat", "3"), "--repeat does not go with --tool nsys+ncu: it repeats one tool"),
+            ("nsys+ncu", ("--replay-mode", "app-range"), "--replay-mode app-range does not go with nsys+ncu"),
+            ("ncu", ("--replay-mode", "range", "--kernel", "x"), "--replay-mode range does not go with --kernel"),
         ],
     )
     def test_is_refused(self, here, tool, words, said):
@@ -235,6 +232,12 @@ class TestUseless:
     def test_default_of_the_project_may_stand_for_another_tool(self, here):
         (here / "pyproject.toml").write_text("[tool.nsightkit]\nclock-control = 'none'\nkernel = 'x'\n")
         assert profile("work.py", "--dry-run", "--tool", "torch").exit_code == 0
+
+    @pytest.mark.parametrize("option", ["--range", "--kernel", "--metrics", "--set", "--section"])
+    def test_empty_words_mean_nothing(self, here, option):
+        done = profile("work.py", "--tool", "ncu", "--dry-run", option, "")
+        assert done.exit_code == 2
+        assert f"'{option}': it is empty" in done.stderr
 
     def test_resume_without_a_run(self, here):
         done = profile("work.py", "--tool", "torch", "--resume")
@@ -297,7 +300,7 @@ class TestRepeat:
         assert len([words for words in calls(record) if "--output" in words]) == 3
         captures = Run(here / "r").read_info().captures
         assert [capture.capture_id for capture in captures] == ["timeline-run1", "timeline-run2", "timeline-run3"]
-        assert "spread over 3 captures: kernels 3 to 3" in done.stdout
+        assert "spread over 3 captures: kernels 3 to 3, kernel time 15.0 ns to 15.0 ns, wall time " in done.stdout
 
     def test_instances_of_a_range_in_one_run(self, here, bin_dir):
         record = install(bin_dir, "nsys", "2026.1.1.204", "kernels")
@@ -306,6 +309,10 @@ class TestRepeat:
         assert len([words for words in calls(record) if "--output" in words]) == 1
         first, second = Run(here / "r").read_info().captures
         assert first.scope.startswith("work, the first 2 instances of the NVTX range decode")
+        # Both are of one process: its wall time says nothing of either.
+        assert "kernel time 15.0 ns to 15.0 ns, range decode 700 ns to 700 ns\n" in done.stdout
+        # What is compared with a run without the profiler is a whole one: such runs would be for nothing.
+        assert not list((here / "r" / "capture").glob("untraced*"))
         assert any("it is cold" in text for text in first.quality["reasons"])
         assert not any("it is cold" in text for text in second.quality["reasons"])
 
@@ -431,7 +438,7 @@ class TestFaults:
         ("tool", "behavior", "args", "slug", "text"),
         [
             ("nsys", "no-range", ("--range", "decoed"), "range-never-opened", "the NVTX range 'decoed' never began"),
-            ("nsys", "no-range", ("--gate", "cudaProfilerApi"), "range-never-opened", "cudaProfilerStart never began"),
+            ("nsys", "no-range", ("--gate", "cudaProfilerApi"), "range-never-opened", "cudaProfilerStart was never"),
             ("nsys", "disk-full", (), "disk-full", 'said "Failed to write the report: No space left on device"'),
             ("ncu", "no-kernels", (), "no-kernels", "likely causes in this order: the workload launched none on a GPU"),
             ("ncu", "no-kernels", ("--range", "x"), "no-kernels", "no kernel was launched inside the NVTX range (x)"),
@@ -440,6 +447,7 @@ class TestFaults:
             ("ncu", "busy", (), "counters-busy", "a driver resource was unavailable"),
             ("ncu", "unsupported", (), "tool-too-old", "Unsupported GPU"),
             ("ncu", "no-permission", (), "no-counter-permission", "'--tool nsys' and '--tool torch' need no counters"),
+            ("nsys", "agent-lost", (), "agent-lost", "Connection to Agent lost."),
         ],
     )
     def test_message(self, here, bin_dir, tool, behavior, args, slug, text):
@@ -580,7 +588,8 @@ class TestShells:
     def test_powershell_quotes_words(self):
         line = command_line(["C:/Program Files/nsys.exe", "--trace=cuda", "it's", 'say "hi"', "$x", "-c"], "powershell")
         assert line == (
-            "$env:PYTHONUNBUFFERED=1; & 'C:/Program Files/nsys.exe' --trace=cuda 'it''s' 'say \\\"hi\\\"' '$x' -c"
+            "$PSNativeCommandArgumentPassing='Legacy'; $env:PYTHONUNBUFFERED=1; "
+            "& 'C:/Program Files/nsys.exe' --trace=cuda 'it''s' 'say \\\"hi\\\"' '$x' -c"
         )
 
     def test_powershell_backslashes_before_quotes_are_doubled(self):
@@ -588,6 +597,26 @@ class TestShells:
 
     def test_comma_makes_no_list(self):
         assert command_line(["nsys", "--trace=cuda,nvtx"], "powershell").endswith("& nsys '--trace=cuda,nvtx'")
+
+    @pytest.mark.parametrize(
+        ("word", "typed"),
+        [
+            ("it\u2019s", "'it\u2019\u2019s'"),  # a typographic quote would end the string
+            ("-lr=0.5", "'-lr=0.5'"),  # unquoted two words, -lr=0 and .5
+            ("--lr=0.5", "--lr=0.5"),
+            ("", "'\"\"'"),  # unescaped it is dropped
+            ("C:\\a b\\", "'C:\\a b\\\\'"),  # else the backslash escapes the quote that the blank brings
+            ("C:\\ab\\", "C:\\ab\\"),
+            ("\u2013x", "'\u2013x'"),  # an en dash is a dash too
+            ("--%", "'--%'"), ("#c", "'#c'"), ("@x", "'@x'"), ("`n", "'`n'"), ("{1}", "'{1}'"), ("2>&1", "'2>&1'"),
+        ],
+    )  # fmt: skip
+    def test_powershell_word(self, word, typed):
+        assert command_line(["nsys", word], "powershell").endswith(f"& nsys {typed}")
+
+    def test_only_delicate_words_need_the_old_passing(self):
+        assert command_line(["nsys", "a b", "it's"], "powershell").startswith("$env:")
+        assert command_line(["nsys", ""], "powershell").startswith("$PSNativeCommandArgumentPassing='Legacy'; ")
 
     def test_posix_line_means_itself(self):
         assert shlex.split(command_line(["a b", "$x", "it's"]))[1:] == ["a b", "$x", "it's"]

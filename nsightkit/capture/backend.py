@@ -19,8 +19,12 @@ from nsightkit.errors import CaptureError, ToolError
 from nsightkit.run import LOG_NAME
 
 _PROBE_S = 120
-# Source: what nsys 2023.4 and ncu 2024.1 answer to a wrong option or value.
-_REFUSAL = re.compile(r"unrecogni[sz]ed option '|Illegal --\S+ argument|can(?:not| not) be specified more than once")
+# Source: what nsys 2023.4 and ncu 2024.1 answer to a wrong option or value, each tried.
+_REFUSAL = re.compile(
+    r"unrecogni[sz]ed option '|Illegal --\S+ argument|can(?:not| not) be specified more than once"
+    r"|option (?:'\S+' )?is ambiguous and matches|the argument (?:\('.*'\) )?for option '--\S+' (?:is invalid|should)"
+    r"|option is only allowed when --|==ERROR== (?:Option |Invalid |--\S+ requires )"
+)
 _FULL = re.compile(r"No space left on device|[Dd]isk (?:is )?full|ENOSPC|Disk quota exceeded")
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]+")
 
@@ -164,10 +168,10 @@ def require_success(result: ChildResult, request: Request, tool: str, after_time
         CaptureError: with the exit code, the last lines and the log.
     """
     name = request.workload.name
-    refusal = next((line for line in result.lines()[1:] if _REFUSAL.search(line)), None)
+    refusal = _refusal(result.lines()[1:])
     if result.exit_code and refusal:
         raise ToolError(
-            f'{tool} refused the command line: it said "{refusal.strip()[:300]}"; another release may know it '
+            f'{tool} refused the command line: it said "{refusal[:300]}"; another release may know it '
             f"('nsightkit profile --dry-run' shows the command). Log: {result.log_path}",
             slug="tool-refused",
         )
@@ -180,11 +184,24 @@ def require_success(result: ChildResult, request: Request, tool: str, after_time
         )
     require_space(result, request, tool)
     if result.exit_code:
+        error, tail = result.first_error(), result.tail()
+        # What comes first is the cause, and may lie far above the last lines.
+        first = f'the first error is "{error}"; ' if error and error not in tail else ""
         raise CaptureError(
-            f"{name} under {tool} failed with {result.exit_text}; {kept}. Log: {result.log_path}. "
-            f"Its last lines:\n{result.tail()}",
+            f"{name} under {tool} failed with {result.exit_text}; {first}{kept}. Log: {result.log_path}. "
+            f"Its last lines:\n{tail}",
             slug="workload-failed",
         )
+
+
+def _refusal(lines: Sequence[str]) -> str | None:
+    """Return what the tool says against its command line; nsys gives the reason in the line behind "Illegal …"."""
+    place = next((place for place, line in enumerate(lines) if _REFUSAL.search(line)), None)
+    if place is None:
+        return None
+    words = [line.strip() for line in lines[place : place + 2]]
+    reason = words[0].startswith("Illegal") and len(words) > 1 and not words[1].startswith("usage")
+    return " ".join(words if reason else words[:1])
 
 
 def require_space(result: ChildResult, request: Request, tool: str) -> None:

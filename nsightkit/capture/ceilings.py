@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nsightkit.capture.process import run_child
+from nsightkit.capture.workload import torch_missing
 from nsightkit.errors import CaptureError, IngestError
 from nsightkit.run import write_text
 
@@ -66,17 +67,19 @@ def measure_ceilings(request: CeilingsRequest, timeout_s: float | None = 600.0, 
         python: the interpreter that has torch; our own if None.
 
     Raises:
-        CaptureError: torch is missing, the device is not there, or the child took too long.
+        ToolError: torch is missing.
+        CaptureError: the device is not there, or the child took too long.
     """
     with tempfile.TemporaryDirectory(prefix="nsightkit-ceilings-") as folder:
         output, log = Path(folder) / "ceilings.json", Path(folder) / "log.txt"
         argv = (python or sys.executable, str(_CHILD), str(output), json.dumps(asdict(request)))
         result = run_child(argv, log, timeout_s)
+        if any(line.strip() == "ModuleNotFoundError: No module named 'torch'" for line in result.lines()):
+            raise torch_missing()
         if result.timed_out or result.exit_code or not output.is_file():
             raise CaptureError(
                 f"the ceilings of {request.device} could not be measured "
-                f"({'time limit' if result.timed_out else result.exit_text}); its last lines:\n{result.tail(6)}\n"
-                "torch is needed for it: pip install 'nsightkit[workloads]'",
+                f"({'time limit' if result.timed_out else result.exit_text}); its last lines:\n{result.tail(6)}",
                 slug="no-ceilings",
             )
         return read_ceilings(output)

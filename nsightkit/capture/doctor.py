@@ -7,6 +7,7 @@ that mends it on bare metal, in docker, in Kubernetes and on WSL.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from nsightkit.capture.nsys import unseen_ranges
 from nsightkit.capture.probes import Facts, GpuFact, ToolFact
 
 STATUSES = ("ok", "hint", "warning", "blocks")
@@ -164,7 +165,7 @@ def _place(facts: Facts) -> Iterator[Finding]:
         return
     texts = {
         "docker": ("in a container", "nsys needs --cap-add SYS_ADMIN to sample the CPU, ncu to read counters"),
-        "kubernetes": ("in a Kubernetes pod", "DCGM on the node often holds the counters; see the finding below"),
+        "kubernetes": ("in a Kubernetes pod", "DCGM on the node often holds the counters, which a pod cannot see"),
         "wsl": ("in WSL", "nsys may deliver CUDA calls without kernels there; clocks cannot be locked"),
     }
     what, why = texts[facts.place]
@@ -205,11 +206,7 @@ def _holders(facts: Facts) -> Iterator[Finding]:
 
 
 def _nvtx(facts: Facts) -> Iterator[Finding]:
-    """Source: measured with nsys 2023.4.4: nvtx up to 0.2.11 is recorded, 0.2.12 and later not, without a warning."""
-    if facts.nvtx_version is None or facts.nsys.version is None:
-        return
-    parts = tuple(int(part) for part in facts.nvtx_version.split(".")[:3] if part.isdigit())
-    if parts >= (0, 2, 12) and _numbers(facts.nsys.version) < (2024, 1):
+    if unseen_ranges(facts.nsys.version, facts.nvtx_version):
         yield Finding(
             "nvtx", "blocks", f"nsys {facts.nsys.version} does not record ranges of the Python package nvtx "
             f"{facts.nvtx_version}",

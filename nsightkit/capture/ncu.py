@@ -22,7 +22,7 @@ from nsightkit.capture.backend import (
     missing_output,
     require_success,
 )
-from nsightkit.capture.options import Counters, Options
+from nsightkit.capture.options import RANGE_REPLAYS, Counters, Options
 from nsightkit.capture.process import ChildResult, run_child
 from nsightkit.errors import CaptureError, ToolError
 
@@ -147,14 +147,15 @@ def _filters(options: Options) -> Iterator[tuple[str, str | None]]:
     counters = options.counters
     includes = counters.nvtx_include
     if options.scope.nvtx_range is not None:
-        includes = (*includes, f"{nvtx_literal(options.scope.nvtx_range)}/")
+        includes = (*includes, f"{_with_domain(options.scope.nvtx_range)}/")
     for include in includes:
         yield "--nvtx-include", include
     if options.scope.nvtx_range is not None and not counters.range_instances:
         yield "--range-filter", instances_filter(tuple(range(1, options.scope.range_count + 1)))
     if counters.range_instances:
         yield "--range-filter", instances_filter(counters.range_instances)
-    if options.scope.profiler_api:
+    if options.scope.profiler_api and counters.replay_mode not in RANGE_REPLAYS:
+        # In range replay cudaProfilerStart and cudaProfilerStop are the ranges, and ncu refuses the option.
         yield "--profile-from-start", "off"
     if counters.kernel_regex:
         yield "--kernel-name-base", "demangled"
@@ -163,6 +164,12 @@ def _filters(options: Options) -> Iterator[tuple[str, str | None]]:
         yield "--launch-skip", str(counters.launch_skip)
     if counters.launch_count is not None:
         yield "--launch-count", str(counters.launch_count)
+
+
+def _with_domain(name: str) -> str:
+    """Return a range in ncu's form: range@domain, as nsys has it, is domain@range there."""
+    own, at, domain = name.rpartition("@")
+    return f"{nvtx_literal(domain)}@{nvtx_literal(own)}" if at and own and domain else nvtx_literal(name)
 
 
 def nvtx_literal(name: str) -> str:

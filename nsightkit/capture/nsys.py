@@ -9,6 +9,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from nsightkit.capture.backend import (
@@ -24,8 +25,10 @@ from nsightkit.capture.backend import (
     require_space,
     require_success,
 )
+from nsightkit.capture.nsys_agent import agent_error, agent_lost
 from nsightkit.capture.options import Options, Scope
-from nsightkit.capture.process import ChildResult, run_child
+from nsightkit.capture.process import ChildResult, end_rest, run_child
+from nsightkit.capture.workload import Workload
 from nsightkit.errors import CaptureError
 
 TOOL = "nsys"
@@ -57,6 +60,8 @@ _STACKS = (
     ("--python-backtrace", "cuda"),
     ("--python-sampling", "true"),
 )
+_NVTX_UNSEEN = (0, 2, 12)
+_NSYS_SEES = (2024, 1)
 # The newer name first; the first that the installed nsys lists is taken.
 _GPU_METRICS = ("--gpu-metrics-devices", "--gpu-metrics-device")
 # Missing in older releases without loss to the numbers.
@@ -64,6 +69,8 @@ _EXPENDABLE = ("--discard-environment",)
 # nsys says this as soon as the workload or the range has ended, before its own work on the report.
 _COLLECTED = "Generating '"
 _TERMINATED = 128 + 15
+# nsys now and then loses its agent at the start (see `nsys_agent`); later the work would be done twice.
+_MOST_TRIES, _START_S = 3, 10.0
 
 
 def plan(request: Request) -> Plan:
@@ -81,15 +88,18 @@ def capture_workload(request: Request, on_line: OnLine | None = None) -> Capture
         CaptureError: the workload failed or took too long, or no report came out.
     """
     planned = _plan(request, find_tool(_PROBE))
-    watch = _Watch(on_line)
-    result = run_child(planned.argv, request.log_path, request.timeout_s, watch)
+    result, collected_s, tries = _run(planned, request, on_line)
     if not _ended_by_window(result, request):
         require_success(result, request, TOOL)
     found = [path for path in _wanted(request, result) if path.is_file()]
     if not found:
         require_space(result, request, TOOL)
-        raise _nothing(result, request)
+        raise _nothing(result, request, planned)
     notes = list(planned.notes)
+    if tries > 1:
+        notes.append(
+            f"nsys lost its agent at the start and was started {tries} times; the program may have begun as often"
+        )
     if any(path.suffix != ".sqlite" for path in found):
         notes.append("nsys made no SQLite export; the report itself was read")
     if "--discard-environment=true" not in planned.argv:
@@ -98,13 +108,33 @@ def capture_workload(request: Request, on_line: OnLine | None = None) -> Capture
     settings = {"scope": str(request.options.scope), "graph_trace": "node"}
     return Captured(
         TOOL, tuple(found), planned, result.exit_code, result.wall_s, tuple(notes),
-        watch.collected_s if request.options.scope == Scope() else None, settings,
+        collected_s if request.options.scope == Scope() else None, settings,
     )  # fmt: skip
 
 
 def _ended_by_window(result: ChildResult, request: Request) -> bool:
     """Say whether nsys ended the workload because its window was over: status 143, measured with nsys 2023.4.4."""
     return request.options.scope.window is not None and result.exit_code == _TERMINATED and not result.timed_out
+
+
+def _run(planned: Plan, request: Request, on_line: OnLine | None) -> tuple[ChildResult, float | None, int]:
+    """Run it, again where nsys lost its agent at the start; return how it ended, when all was collected, the tries.
+
+    Raises:
+        CaptureError: the agent was lost late, or each time.
+    """
+    for tries in range(1, _MOST_TRIES + 1):
+        watch = _Watch(on_line)
+        result = run_child(planned.argv, request.log_path, request.timeout_s, watch)
+        said = agent_lost(result)
+        if said is None or result.timed_out or any(path.is_file() for path in _wanted(request, result)):
+            break
+        end_rest(result)
+        if tries == _MOST_TRIES or result.wall_s > _START_S:
+            raise agent_error(said, request, tries)
+        if on_line:
+            on_line("nsys lost its own agent at the start, which is no fault of the program: once more")
+    return result, watch.collected_s, tries
 
 
 class _Watch:
@@ -135,15 +165,60 @@ def _number_of(path: Path) -> int:
     return int(path.name.split(".")[-2])
 
 
-def _nothing(result: ChildResult, request: Request) -> CaptureError:
-    name = request.options.scope.nvtx_range
-    if name is None and not request.options.scope.profiler_api:
-        return missing_output(result, request.stem("timeline").with_suffix(".nsys-rep"), TOOL)
-    opens = f"the NVTX range '{name}'" if name is not None else "cudaProfilerStart"
+def unseen_ranges(nsys_version: str | None, nvtx_version: str | None) -> str | None:
+    """Return why this nsys records no range of this Python package nvtx, with the way out; None where it does.
+
+    Source: measured with nsys 2023.4.4: nvtx up to 0.2.11 is recorded, 0.2.12 and later not, without a warning.
+    """
+    if nsys_version is None or nvtx_version is None:
+        return None
+    if _numbers(nvtx_version) < _NVTX_UNSEEN or _numbers(nsys_version) >= _NSYS_SEES:
+        return None
+    return (
+        f"nsys {nsys_version} does not record ranges of the Python package nvtx {nvtx_version}; pip install "
+        "'nvtx<0.2.12', or install a newer nsys"
+    )
+
+
+def unseen_ranges_of(workload: Workload, nsys_version: str | None) -> str | None:
+    """Return the same for the nvtx that `workload` runs with; None where that is not the one of this Python."""
+    if workload.script is None or workload.program is not None:
+        return None
+    try:
+        return unseen_ranges(nsys_version, version("nvtx"))
+    except PackageNotFoundError:
+        return None
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".") if part.isdigit())
+
+
+def _nothing(result: ChildResult, request: Request, planned: Plan) -> CaptureError:
+    scope = request.options.scope
+    name = scope.nvtx_range
+    if name is None and not scope.profiler_api:
+        likely = (
+            f"{request.workload.name} ended before the window began, {scope.window.delay_s:g} s after its start: name "
+            "an earlier one (--window DELAY:DURATION), or record the whole run without it"
+            if scope.window
+            else ""
+        )
+        return missing_output(result, request.stem("timeline").with_suffix(".nsys-rep"), TOOL, likely)
+    unseen = None if name is None else unseen_ranges_of(request.workload, planned.tool_version)
+    if unseen is not None:
+        return CaptureError(
+            f"nsys captured nothing: it never saw the NVTX range '{name}', and can see none of this package: {unseen}. "
+            f"Log: {result.log_path}",
+            slug="range-never-opened",
+        )
+    opens, check = "cudaProfilerStart was never called", "that the workload calls it, in the process that works"
+    if name is not None:
+        opens = f"the NVTX range '{name}' never began"
+        check = "its spelling (a range of a named domain is range@domain) and that the workload reaches it"
     return CaptureError(
-        f"nsys captured nothing: {opens} never began while it watched; check its spelling (a range of a named domain "
-        f"is range@domain) and that the workload reaches it; without the option the whole run is recorded. "
-        f"Log: {result.log_path}",
+        f"nsys captured nothing: {opens} while it watched; check {check}; without the option the whole run is "
+        f"recorded. Log: {result.log_path}",
         slug="range-never-opened",
     )
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 # The default of ncu changed between releases: what is not said is not known.
 CLOCK_CONTROL = "base"
 CACHE_CONTROL = "all"
+# Modes of replay that measure ranges as a whole.
+RANGE_REPLAYS = ("range", "app-range")
 
 
 @dataclass(frozen=True)

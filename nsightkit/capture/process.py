@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from nsightkit.capture.family import end_family, read_family
 from nsightkit.errors import CaptureError
 
 # Unbuffered, so that the last lines of a child that was killed are in its log.
@@ -37,6 +38,7 @@ class ChildResult:
     wall_s: float
     log_path: Path
     timed_out: bool = False
+    group: int | None = None  # the process group that it led
 
     @property
     def exit_text(self) -> str:
@@ -75,12 +77,10 @@ def run_child(
     Raises:
         CaptureError: it cannot be started, or Ctrl-C was pressed, or we were told to end; its group has ended then.
     """
-    with _opened(log_path) as log, log_path.open("rb") as reader:
-        command = f"$ {shell_line(argv)}"
-        log.write(f"{command}\n".encode())
+    command = f"$ {shell_line(argv)}"
+    with _opened(log_path, command) as log, log_path.open("rb") as reader:
         if on_line:
             on_line(command)
-        log.flush()
         reader.seek(0, os.SEEK_END)
         begin = time.monotonic()
         child = _start(argv, log)
@@ -97,7 +97,7 @@ def run_child(
             ) from None
         wall_s = time.monotonic() - begin
         lines.pass_on()
-    return ChildResult(tuple(argv), child.returncode, wall_s, log_path, timed_out)
+    return ChildResult(tuple(argv), child.returncode, wall_s, log_path, timed_out, child.pid)
 
 
 @contextmanager
@@ -128,10 +128,12 @@ def shell_line(argv: Sequence[str]) -> str:
     return " ".join([*(f"{name}={value}" for name, value in EXTRA_ENV.items()), shlex.join(argv)])
 
 
-def _opened(log_path: Path) -> IO[bytes]:
+def _opened(log_path: Path, command: str) -> IO[bytes]:
+    """Return the log with the command as its first line, unbuffered: the child writes into it from here on."""
     try:
         log_path.parent.mkdir(parents=True, exist_ok=True)
-        return log_path.open("wb")
+        log_path.write_text(f"{command}\n", encoding="utf-8")
+        return log_path.open("ab", buffering=0)
     except OSError as error:
         raise CaptureError(
             f"cannot write {log_path}: {error.strerror}; name another folder with -o", slug="cannot-write"
@@ -181,8 +183,10 @@ def _wait(child: subprocess.Popen[bytes], timeout_s: float | None, lines: _Lines
 
 
 def end_group(child: subprocess.Popen[bytes]) -> None:
-    """End the child and everything in its process group: politely first, then for good; no other process is touched."""
+    """End the child and everything that it started: politely first, then for good; no other process is touched."""
+    family = read_family(child.pid)
     for number, grace_s in _ENDINGS:
+        family |= read_family(child.pid, family)
         _signal_group(child, number)
         try:
             child.wait(grace_s)
@@ -190,11 +194,18 @@ def end_group(child: subprocess.Popen[bytes]) -> None:
         except subprocess.TimeoutExpired:
             continue
     if sys.platform != "win32":
-        # Also after a polite end: the child may have left others of its group behind.
+        # Also after a polite end: the child may have left others of its group behind, or of groups of their own.
         _signal_group(child, signal.SIGKILL)
+        end_family(read_family(child.pid, family))
     else:
         child.kill()
     child.wait()
+
+
+def end_rest(result: ChildResult) -> None:
+    """End what a child that has ended left of its group, with all that this started."""
+    if result.group is not None:
+        end_family(read_family(result.group))
 
 
 def _signal_group(child: subprocess.Popen[bytes], number: int) -> None:

@@ -7,12 +7,12 @@ it. The workload needs no change; see `torch_runner`.
 import importlib.metadata
 import importlib.util
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 from nsightkit.capture.backend import Captured, OnLine, Plan, Request, missing_output, require_success
 from nsightkit.capture.process import ChildResult, run_child
+from nsightkit.capture.workload import torch_missing
 from nsightkit.errors import CaptureError, ToolError
 
 TOOL = "torch"
@@ -52,10 +52,7 @@ def capture_workload(request: Request, on_line: OnLine | None = None) -> Capture
     """
     planned = plan(request)
     if planned.tool_version is None and request.workload.program is None:
-        raise ToolError(
-            f"torch is not installed for {sys.executable}; install it with  pip install 'nsightkit[workloads]'",
-            slug="torch-missing",
-        )
+        raise torch_missing()
     trace = _trace(request)
     try:
         result = run_child(planned.argv, request.log_path, request.timeout_s, on_line)

@@ -3,14 +3,16 @@
 In: the name of a bundled workload, the path of a script, or a command, and arguments. Out: `Workload`.
 """
 
+import os
 import re
 import shutil
 import sys
 from dataclasses import dataclass
 from difflib import get_close_matches
+from importlib.util import find_spec
 from pathlib import Path
 
-from nsightkit.errors import CaptureError
+from nsightkit.errors import CaptureError, ToolError
 from nsightkit.resources import resource_dir
 
 DEFAULT = "kv_decode"
@@ -19,6 +21,7 @@ _PYTHON = re.compile(r"python(?:\d+(?:\.\d+)*)?(?:\.exe)?")
 _DETERMINISTIC = re.compile(r"^# nsightkit: deterministic\s*$", re.MULTILINE)
 # The same of a bundled one: it decodes nothing, and knows neither --max-new-tokens nor --warmup-iters.
 _NO_TOKENS = re.compile(r"^# nsightkit: no tokens\s*$", re.MULTILINE)
+_WITHOUT_TORCH = ("python_overhead",)  # it can read a capture, and says itself what it lacks
 # As Linux reads it: a program that is handed the file.
 _SHEBANG = re.compile(rb"#!.*\bpython[\d.]*\b")
 
@@ -77,7 +80,7 @@ def find_workload(name: str, args: tuple[str, ...] = ()) -> Workload:
     if name in bundled_workloads():
         return Workload(name, resource_dir("workloads") / f"{name}.py", args, bundled=True)
     script = Path(name)
-    if script.is_file():
+    if os.path.isfile(script):
         if _is_python(script):
             return Workload(script.stem, script, args)
         raise CaptureError(
@@ -91,6 +94,24 @@ def find_workload(name: str, args: tuple[str, ...] = ()) -> Workload:
         f"'{name}' is neither a script nor a bundled workload; {meant}bundled: {', '.join(bundled_workloads())}; "
         "a script is named by its path, its arguments follow after --; any other program follows after -- by itself",
         slug="unknown-workload",
+    )
+
+
+def require_torch(workload: Workload) -> None:
+    """Raise before anything is run where a bundled workload cannot start.
+
+    Raises:
+        ToolError: torch is not installed.
+    """
+    if workload.bundled and workload.name not in _WITHOUT_TORCH and find_spec("torch") is None:
+        raise torch_missing()
+
+
+def torch_missing() -> ToolError:
+    """Return the error where this Python has no torch."""
+    return ToolError(
+        f"torch is not installed for {sys.executable}; install it with  pip install 'nsightkit[workloads]'",
+        slug="torch-missing",
     )
 
 

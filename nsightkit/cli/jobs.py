@@ -14,19 +14,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nsightkit.capture import Captured, Request, Workload, load_backend
+from nsightkit.capture import Captured, Request, Scope, Workload, load_backend
+from nsightkit.capture.nsys import unseen_ranges_of
 from nsightkit.capture.probes import Rank, find_gpus, find_other_processes, find_rank
 from nsightkit.capture.results import read_results
 from nsightkit.capture.shells import command_line
 from nsightkit.capture.steps import Step, run_step
+from nsightkit.capture.workload import require_torch
 from nsightkit.cli.graph_wall import with_graph_wall
 from nsightkit.cli.inputs import naming_output, report_failures
-from nsightkit.cli.judging import judge
 from nsightkit.cli.output import note
 from nsightkit.cli.overhead import measure_overhead, run_untraced
 from nsightkit.cli.profile_options import Wishes
 from nsightkit.cli.progress import progress_bar
+from nsightkit.cli.spread import spread_line
 from nsightkit.errors import CaptureError
+from nsightkit.judging import judge
 from nsightkit.report import format as fmt
 from nsightkit.report.overhead_words import overhead_line
 from nsightkit.run import Capture, Run, RunInfo, is_run
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from nsightkit.ingest.sources import Failure
 
 TOKENS_FLAG = "--max-new-tokens"
+_OF_THE_WORK = ("batch_size", "prompt_len", "dtype")
 _STEMS = {"nsys": "timeline", "ncu": "counters", "torch": "torch-trace"}
 
 
@@ -95,8 +99,14 @@ class Job:
 
     @property
     def measures_overhead(self) -> bool:
-        """Whether the workload runs once more without a profiler; ncu's times are its own, a server never ends."""
-        return self.wishes.overhead and self.tool != "ncu" and self.wishes.window is None
+        """Whether the workload runs once more without a profiler; ncu's times are its own, a server never ends.
+
+        Of a part of the run there is nothing to compare, unless the workload times its repetitions itself.
+        """
+        wishes = self.wishes
+        part = wishes.range_name is not None or wishes.gate is not None
+        comparable = wishes.window is None and (self.workload.bundled or not part)
+        return wishes.overhead and self.tool != "ncu" and comparable
 
 
 def make_job(tool: str, run: Run, workload: Workload, wishes: Wishes) -> Job:
@@ -170,6 +180,7 @@ def run_job(job: Job) -> RunInfo:
         ToolError: the tool is missing or refuses to work.
         CaptureError: the workload failed, or nothing that can be read came out.
     """
+    require_torch(job.workload)
     if job.wishes.resume:
         _refuse_other(job)
     first = None
@@ -246,7 +257,7 @@ def _completed(capture: Capture, captured: Captured, job: Job, results: dict[str
     part = str(job.wishes.options(job.tool).scope)
     scope = f"{job.workload.name}, {part}" if part else f"{job.workload.name} as a whole process"
     scope += _repetitions(results)
-    settings = dict(captured.settings)
+    settings = dict(captured.settings) | _workload_settings(results)
     if job.rank:
         settings |= {"rank": job.rank.number, "rank_count": job.rank.count, "launcher": job.rank.launcher}
     notes = [*capture.notes, *captured.notes, *_findings(capture, captured, job)]
@@ -262,6 +273,13 @@ def _completed(capture: Capture, captured: Captured, job: Job, results: dict[str
     )
 
 
+def _workload_settings(results: dict[str, Any]) -> dict[str, Any]:
+    """Return what decides how much work a bundled workload does, defaults included: its arguments say only changes."""
+    told = results.get("settings") or {}
+    found = {name: told[name] for name in _OF_THE_WORK if isinstance(told.get(name), str | int)}
+    return {"workload": found} if found else {}
+
+
 def _repetitions(results: dict[str, Any]) -> str:
     settings = results.get("settings", {})
     timed, warm = settings.get("bench_iters"), settings.get("warmup_iters")
@@ -275,17 +293,16 @@ def _findings(capture: Capture, captured: Captured, job: Job) -> Iterator[str]:
     kernels = sum(rows.get(name, 0) for name in ("kernel_launches", "kernel_counters"))
     if not kernels and not any("no kernels" in text and "GPU" in text for text in capture.notes):
         yield "no kernels: no GPU was traced; the times are those of the CPU"
-    if captured.backend == "nsys" and job.workload.bundled and not rows.get("nvtx_ranges"):
-        yield _no_ranges(job, captured)
+    if captured.backend == "nsys" and not rows.get("nvtx_ranges"):
+        yield from _no_ranges(job, captured)
 
 
-def _no_ranges(job: Job, captured: Captured) -> str:
-    from importlib.metadata import version
-
-    return (
-        f"no NVTX ranges, although {job.workload.name} makes them: nsys {captured.plan.tool_version} does not "
-        f"record those of the Python package nvtx {version('nvtx')}; install 'nvtx<0.2.12' or a newer nsys"
-    )
+def _no_ranges(job: Job, captured: Captured) -> Iterator[str]:
+    why = unseen_ranges_of(job.workload, captured.plan.tool_version)
+    if job.workload.bundled:
+        yield f"no NVTX ranges, although {job.workload.name} makes them: {why or 'see nsightkit doctor'}"
+    elif why is not None:
+        yield f"no NVTX ranges, whether or not {job.workload.name} makes any: {why}"
 
 
 def _judged(job: Job, info: RunInfo, results: dict[str, Any]) -> RunInfo:
@@ -304,7 +321,7 @@ def _facts(job: Job, capture: Capture, earlier: int) -> CaptureFacts:
     scope = job.wishes.options(job.tool).scope
     return CaptureFacts(
         backend=capture.backend,
-        range_name=scope.nvtx_range.rpartition("@")[0] or scope.nvtx_range if scope.nvtx_range else None,
+        range_name=_range_name(scope),
         range_limited=scope.nvtx_range is not None,
         overhead_ratio=capture.overhead.get("ratio"),
         overhead_interval=_interval(capture.overhead),
@@ -315,6 +332,11 @@ def _facts(job: Job, capture: Capture, earlier: int) -> CaptureFacts:
         other_processes=() if job.rank else find_other_processes(),
         warm_repetitions=earlier,
     )
+
+
+def _range_name(scope: Scope) -> str | None:
+    """Return the name of the captured range without its domain."""
+    return scope.nvtx_range.rpartition("@")[0] or scope.nvtx_range if scope.nvtx_range else None
 
 
 def _interval(overhead: Mapping[str, Any]) -> tuple[float, float] | None:
@@ -335,7 +357,8 @@ def show_end(job: Job, info: RunInfo) -> None:
         for text in capture.notes:
             click.echo(f"note: {fmt.printable(text)}")
     if len(info.captures) > 1:
-        click.echo(_spread(info))
+        scope = job.wishes.options(job.tool).scope
+        click.echo(spread_line(job.run, info.captures, _range_name(scope)))
     click.echo(f"run: {job.run.path}")
 
 
@@ -358,12 +381,3 @@ def show_quality(capture: Capture) -> None:
     click.echo(f"capture quality of {capture.capture_id}: {capture.quality.get('verdict', 'not judged')}")
     for reason, remedy in zip(capture.quality.get("reasons", ()), capture.quality.get("remedies", ()), strict=True):
         click.echo(f"  {fmt.printable(reason)}\n    remedy: {fmt.printable(remedy)}")
-
-
-def _spread(info: RunInfo) -> str:
-    walls = sorted(capture.wall_s for capture in info.captures if capture.wall_s is not None)
-    counts = [capture.row_counts.get("kernel_launches", 0) for capture in info.captures]
-    text = f"spread over {len(info.captures)} captures: kernels {min(counts)} to {max(counts)}"
-    if walls and walls[0] > 0:
-        text += f", wall time {fmt.duration(walls[0] * 1e9)} to {fmt.duration(walls[-1] * 1e9)}"
-    return text

@@ -6,6 +6,7 @@ In: a run with a timeline. Out: the same run with the counters as a second captu
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -26,11 +27,11 @@ from nsightkit.cli.jobs import (
     show_plan,
     show_quality,
 )
-from nsightkit.cli.judging import judge
 from nsightkit.cli.output import Field, emit, note
 from nsightkit.cli.profile_options import Wishes
-from nsightkit.errors import CaptureError, ToolError
+from nsightkit.errors import CaptureError, NsightkitError, ToolError
 from nsightkit.ingest.dataset import tables_of
+from nsightkit.judging import judge
 from nsightkit.report import format as fmt
 from nsightkit.run import Capture, Run, RunInfo
 
@@ -78,10 +79,13 @@ def profile_in_two_phases(run: Run, workload: Workload, wishes: Wishes) -> bool:
         return True
     try:
         deepen(run, wishes)
-    except ToolError as error:
-        if error.slug not in ("no-counter-permission", "no-gpu", "tool-missing"):
+    except NsightkitError as error:
+        folder = shlex.quote(str(run.path))
+        stands = f"the timeline stands without counters; go on later with  nsightkit deepen {folder}"
+        if not isinstance(error, ToolError):
+            note(f"{stands}\nits report:  nsightkit render {folder}")
             raise
-        note(f"{error}\nthe timeline stands without counters; go on later with  nsightkit deepen {run.path}")
+        note(f"{error}\n{stands}")
     return True
 
 

@@ -14,6 +14,7 @@ from nsightkit.capture import Workload, find_command, find_workload
 from nsightkit.capture.probes import find_rank
 from nsightkit.capture.workload import DEFAULT
 from nsightkit.cli.against import against_option, base_of, profile_in_turn
+from nsightkit.cli.holding import hold
 from nsightkit.cli.inputs import named_run, new_run
 from nsightkit.cli.jobs import TOKENS_FLAG, closing_line, make_job, run_job, show_end, show_plan
 from nsightkit.cli.measured_roofs import supply_roofs
@@ -24,6 +25,7 @@ from nsightkit.cli.profile_options import (
     counter_options,
     launch_options,
     project_defaults,
+    refuse_range_replay,
     refuse_useless,
     run_options,
     scope_options,
@@ -84,9 +86,9 @@ class _PassesOn(click.Command):
 def command(ctx: click.Context, /, workload: str | None, **given: Any) -> None:
     """Run WORKLOAD under a profiler, read what it captured, judge the capture, and write a report.
 
-    WORKLOAD is a bundled one (kv_decode, the default: a small language model that decodes tokens) or the path of a
-    Python script, which needs no change. What stands behind -- goes to it. Without WORKLOAD, a program behind -- is run
-    as it is. It may run several times, so its standard input is empty. Defaults
+    WORKLOAD is a bundled one (kv_decode, the default: a small language model that decodes tokens; docs/studies.md lists
+    the others) or the path of a Python script, which needs no change. What stands behind -- goes to it. Without
+    WORKLOAD, a program behind -- is run as it is. It may run several times, so its standard input is empty. Defaults
     may stand in [tool.nsightkit] of the nearest pyproject.toml, under the names of the options.
 
     \b
@@ -108,6 +110,7 @@ def command(ctx: click.Context, /, workload: str | None, **given: Any) -> None:
     against = given.pop("against")
     wishes = Wishes(**given)
     refuse_useless(ctx, _chosen(wishes.tool))
+    refuse_range_replay(wishes, wishes.tool)
     if wishes.resume and wishes.output is None:
         raise click.UsageError("--resume goes on with the run at --output: name it with -o")
     target = _target(workload, ctx.meta[_ARGS_KEY])
@@ -151,6 +154,7 @@ def _run(wishes: Wishes, name: str) -> Run:
     if wishes.output is None:
         return named_run(f"{name}-rank{rank.number}" if rank else name)
     folder = wishes.output / f"rank{rank.number}" if rank else wishes.output
+    hold(folder)
     return Run(folder) if wishes.resume else new_run((), folder)
 
 

@@ -9,13 +9,14 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from nsightkit.capture.options import CACHE_CONTROL, CLOCK_CONTROL, Counters, Options, Scope, Window
+from nsightkit.capture.options import CACHE_CONTROL, CLOCK_CONTROL, RANGE_REPLAYS, Counters, Options, Scope, Window
 from nsightkit.capture.shells import SHELLS
 
 TOOLS = ("auto", "nsys", "ncu", "torch", "nsys+ncu")
@@ -36,6 +37,18 @@ class Seconds(click.ParamType[float]):
         if seconds <= 0:
             self.fail(f"'{value}' is no time above 0; write 90, 90s, 10m or 1h", param, ctx)
         return seconds
+
+
+class Words(click.ParamType[str]):
+    """A text that says something: an empty one would be handed to the profiler, or silently mean nothing."""
+
+    name = "TEXT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text."""
+        if not str(value).strip(" ,"):
+            self.fail("it is empty; leave the option out instead", param, ctx)
+        return str(value)
 
 
 class WindowOf(click.ParamType[Window]):
@@ -140,6 +153,8 @@ _KNOWN_TO = (
                           "chooses the launches"),
     (_TRACED, ("nsys", "nsys+ncu"), "is for nsys"),
     (_TARGETS, ("nsys+ncu",), "is for nsys+ncu"),
+    (("repeat",), ("nsys", "ncu", "torch"), "repeats one tool; there the timeline is one run, of which ncu measures "
+                                            "early and late steps"),
 )  # fmt: skip
 
 
@@ -158,6 +173,22 @@ def refuse_useless(ctx: click.Context, tool: str) -> None:
                 raise click.UsageError(f"{spelled[name]} does not go with --tool {tool}: it {reason}")
 
 
+def refuse_range_replay(wishes: Wishes, tool: str) -> None:
+    """Refuse to choose kernels where ncu replays whole ranges: it would refuse after the timeline was made.
+
+    Raises:
+        click.UsageError: naming what does not go together.
+    """
+    if tool not in ("ncu", "nsys+ncu") or wishes.replay_mode not in RANGE_REPLAYS:
+        return
+    chooser = "nsys+ncu" if tool == "nsys+ncu" else "--kernel" if wishes.kernel else None
+    if chooser:
+        raise click.UsageError(
+            f"--replay-mode {wishes.replay_mode} does not go with {chooser}: ncu then measures whole ranges, "
+            "and chooses no kernels in them"
+        )
+
+
 def _decorated(function: Command, options: tuple[Callable[[Command], Command], ...]) -> Command:
     for option in reversed(options):
         function = option(function)
@@ -167,7 +198,7 @@ def _decorated(function: Command, options: tuple[Callable[[Command], Command], .
 def scope_options(function: Command) -> Command:
     """Add what limits a capture."""
     return _decorated(function, (
-        click.option("--range", "range_name", metavar="NAME",
+        click.option("--range", "range_name", type=Words(), metavar="NAME",
                      help="Capture the NVTX range NAME only (or range@domain); with nsys+ncu measure it. Keeps files "
                      "small: else the whole run is recorded, and ranges are chosen afterwards."),
         click.option("--window", type=WindowOf(),
@@ -182,7 +213,7 @@ def scope_options(function: Command) -> Command:
 def launch_options(function: Command) -> Command:
     """Add which launches ncu measures where no timeline chooses them."""
     return _decorated(function, (
-        click.option("--kernel", metavar="REGEX", help="ncu: only kernels whose demangled name matches."),
+        click.option("--kernel", type=Words(), metavar="REGEX", help="ncu: only kernels whose demangled name matches."),
         click.option("--launch-skip", type=click.IntRange(min=0), metavar="N", help="ncu: skip N matching launches."),
         click.option("--launch-count", type=click.IntRange(min=1), metavar="N", help="ncu: profile N at most."),
     ))  # fmt: skip
@@ -191,10 +222,13 @@ def launch_options(function: Command) -> Command:
 def counter_options(function: Command) -> Command:
     """Add what goes to ncu."""
     return _decorated(function, (
-        click.option("--set", "section_set", metavar="SET", help="ncu: section set.  [default: the metrics of the "
-                     "roofline on this GPU; detailed where the GPU is not known]"),
-        click.option("--section", multiple=True, metavar="NAME", help="ncu: one more section. Repeatable."),
-        click.option("--metrics", metavar="LIST", help="ncu: metrics, separated by commas, instead of the roofline's."),
+        click.option("--set", "section_set", type=Words(), metavar="SET",
+                     help="ncu: section set.  [default: the metrics of the roofline on this GPU; detailed where the "
+                     "GPU is not known]"),
+        click.option("--section", type=Words(), multiple=True, metavar="NAME",
+                     help="ncu: one more section. Repeatable."),
+        click.option("--metrics", type=Words(), metavar="LIST",
+                     help="ncu: metrics, separated by commas, instead of the roofline's."),
         click.option("--replay-mode", type=click.Choice(("kernel", "application", "range", "app-range")),
                      help="ncu: how passes are repeated; application needs a deterministic workload."
                      "  [default: application in scripts with the line '# nsightkit: deterministic', else kernel]"),
@@ -251,31 +285,52 @@ def project_defaults(options: Mapping[str, click.Option], start: Path | None = N
     table = tools.get("nsightkit", {}) if isinstance(tools, dict) else {}
     if not isinstance(table, dict):
         raise click.UsageError(f"{path}: [tool.nsightkit] is no table; write a key a line, as  tokens = 16")
-    spelled = {_ALIASES.get(key, key.replace("-", "_")): value for key, value in table.items()}
+    spelled = dict(_spelled(key, value, options) for key, value in table.items())
     unknown = sorted(set(spelled) - set(options))
     if unknown:
+        near = get_close_matches(unknown[0], options, n=1)
+        meant = f"did you mean {options[near[0]].opts[-1].lstrip('-')}? " if near else ""
         raise click.UsageError(
-            f"{path}: [tool.nsightkit] has '{unknown[0]}', which is no option of nsightkit profile; "
-            "keys are the long options without the dashes"
+            f"{path}: [tool.nsightkit] has '{unknown[0].replace('_', '-')}', which is no option of nsightkit profile; "
+            f"{meant}keys are the long options without the dashes"
         )
     for name, value in spelled.items():
-        wanted = _type_missed(options[name], value)
-        if wanted:
-            raise click.UsageError(f"{path}: [tool.nsightkit] has {options[name].opts[-1].lstrip('-')} = {value!r}, "
-                                   f"which is not {wanted}")  # fmt: skip
+        wrong = _type_missed(options[name], value) or _value_missed(options[name], value)
+        if wrong:
+            key = options[name].opts[-1].lstrip("-")
+            raise click.UsageError(f"{path}: [tool.nsightkit] has {key} = {value!r}{wrong}")
     return spelled
 
 
+def _spelled(key: str, value: Any, options: Mapping[str, click.Option]) -> tuple[str, Any]:
+    """Return the parameter and the value that a key means: no-render = true is render = false."""
+    name = _ALIASES.get(key, key.replace("-", "_"))
+    positive = name.removeprefix("no_")
+    if positive != name and positive in options and options[positive].secondary_opts and isinstance(value, bool):
+        return positive, not value
+    return name, value
+
+
+def _value_missed(option: click.Option, value: Any) -> str:
+    """Return what the option itself says against `value`, where it refuses it."""
+    try:
+        option.type_cast_value(click.Context(click.Command("profile")), value)
+    except click.BadParameter as error:
+        return f": {error.message}"
+    return ""
+
+
 def _type_missed(option: click.Option, value: Any) -> str:
-    """Return what `value` should be and is not: click would take true for 1, 2.5 for 2 and a list for its text."""
+    """Say what `value` should be and is not: click would take true for 1, 2.5 for 2 and a list for its text."""
     if option.is_flag:
-        return "" if isinstance(value, bool) else "true or false"
+        return "" if isinstance(value, bool) else ", which is not true or false"
     if option.multiple:
-        return "" if isinstance(value, list) and all(isinstance(v, str) for v in value) else 'a list, as ["…", "…"]'
+        fits = isinstance(value, list) and all(isinstance(item, str) for item in value)
+        return "" if fits else ', which is not a list, as ["…", "…"]'
     if isinstance(option.type, click.IntRange):
-        return "" if isinstance(value, int) and not isinstance(value, bool) else "a whole number"
+        return "" if isinstance(value, int) and not isinstance(value, bool) else ", which is not a whole number"
     scalar = isinstance(value, str | int | float) and not isinstance(value, bool)
-    return "" if scalar else "a text or a number"
+    return "" if scalar else ", which is not a text or a number"
 
 
 # Options whose parameter has another name than the option.

@@ -19,7 +19,8 @@ OLD = words("""
 """)
 NEW = OLD | words("--rename-kernels --pipeline-boost-state --communicator --print-source")
 FLAGS = words("--force-overwrite --nvtx --csv --quiet --verbose --disable-extra-suffixes --list-sets")
-VALUES = {"--clock-control": {"base", "none", "reset", "boost", "force-boost"}, "--cache-control": {"all", "none"},
+CLOCKS = {"base", "none", "reset"}
+VALUES = {"--clock-control": CLOCKS | {"boost", "force-boost"}, "--cache-control": {"all", "none"},
           "--set": {"basic", "detailed", "full", "roofline"}, "--config-file": {"on", "off"},
           "--target-processes": {"all", "application-only"}, "--rename-kernels": {"on", "off"},
           "--graph-profiling": {"node", "graph"},
@@ -47,9 +48,15 @@ def main():
     if repeated["--nvtx-include"] and "--nvtx" not in options:
         print("==ERROR== NVTX filters need --nvtx.")
         return 1
-    for name, allowed in VALUES.items():
+    for name, allowed in (VALUES | ({"--clock-control": CLOCKS} if version < "2025" else {})).items():
         if options.get(name, min(allowed)) not in allowed:
-            refuse(f"{name} {options[name]}")
+            print(f"==ERROR== the argument for option '{name}' is invalid. Use --help for further details.")
+            return 1
+    if options.get("--replay-mode") in ("range", "app-range"):
+        for name in ("--kernel-name", "--profile-from-start"):
+            if name in options:
+                print(f"==ERROR== Option {name.removeprefix('--')} is not supported during range replay.")
+                return 1
     return profile(options, command, behavior, repeated["--nvtx-include"])
 
 

@@ -34,6 +34,24 @@ VALUES = {"--sample": SCOPES, "--cpuctxsw": SCOPES,
           "--capture-range": {"none", "cudaProfilerApi", "nvtx", "hotkey"},
           "--python-backtrace": {"cuda", "none"}}  # fmt: skip
 
+# What the real one says when its agent is killed before, during and after the start, and the status it ends with.
+AGENT_LOST = {
+    "agent-lost": (
+        0,
+        """Connection to Agent lost. This is most likely a bug. Internal reason: 'End of file'.
+Please refer to the troubleshooting section of the docs:
+https://docs.nvidia.com/nsight-systems/UserGuide/index.html#troubleshooting""",
+    ),
+    "agent-launcher": (1, "Agent launcher failed."),
+    "agent-exception": (
+        1,
+        """/build/QuadD/Common/ProtobufComm/Client/SessionPrivate.cpp(142): Throw in function void Start()
+Dynamic exception type: boost::wrapexcept<QuadDCommon::NotAvailableException>
+std::exception::what: NotAvailableException
+[QuadDCommon::tag_message*] = Local Endpoint is not available.""",
+    ),
+}
+
 
 def main():
     version, behavior, record, *argv = sys.argv[1:]
@@ -41,6 +59,9 @@ def main():
     if argv[:1] == ["--version"]:
         print(f"NVIDIA Nsight Systems version {version}-234433681190v0")
         return 0
+    if behavior == "agent-lost-once":
+        with open(record, encoding="utf-8") as calls:
+            behavior = "kernels" if sum('"--output"' in line for line in calls) > 1 else "agent-lost"
     table = OLD if version < "2025" else NEW
     if argv[:2] == ["profile", "--help"]:
         print("usage: nsys profile [<args>] [application] [<application args>]")
@@ -72,6 +93,10 @@ def check_values(options):
 
 
 def profile(options, command, behavior):
+    if behavior in AGENT_LOST:
+        status, said = AGENT_LOST[behavior]
+        print(said, file=sys.stderr)
+        return status
     status = run_workload(command)
     if "--duration" in options and options.get("--kill") == "sigterm":
         status = 143
