@@ -54,6 +54,33 @@ def test_rows_by_lane_keep_their_order(lanes):
     assert rows.size == sum(lane >= 0 for lane in lanes)
 
 
+@given(st.lists(st.integers(0, 40), max_size=60), st.sampled_from([41, 10_000]))
+def test_codes_are_numbered_without_gaps(codes, limit):
+    numbers, found = arrays.renumbered(np.array(codes, np.int32), limit)
+    assert found.tolist() == sorted(set(codes))
+    assert found[numbers].tolist() == codes
+
+
+@given(st.lists(st.tuples(st.sampled_from([5, 9, 2**40]), st.integers(-2, 20)), max_size=60))
+def test_a_lane_is_a_thread_of_a_process(pairs):
+    code, processes, threads = arrays.lanes(*(np.array([pair[at] for pair in pairs], np.int64) for at in (0, 1)))
+    assert list(zip(processes.tolist(), threads.tolist(), strict=True)) == sorted(set(pairs))
+    assert list(zip(processes[code].tolist(), threads[code].tolist(), strict=True)) == pairs
+
+
+@given(st.lists(st.integers(-1, 4), max_size=60))
+def test_what_is_looked_up_is_what_lies_there(places):
+    values = np.array([10, 20, 30, 40, 50], np.int64)
+    assert arrays.looked_up(values, np.array(places, np.int32)).tolist() == [values[place] for place in places]
+
+
+@given(st.lists(st.sampled_from([0, -5, 2**31 - 1, -(2**31), 2**31, -(2**31) - 1]), max_size=40))
+def test_numbers_are_narrow_where_all_fit(values):
+    found = arrays.narrowest(np.array(values, np.int64))
+    assert found.tolist() == values
+    assert (found.dtype == np.int32) == all(-(2**31) <= value < 2**31 for value in values)
+
+
 IDS = st.lists(st.tuples(st.integers(0, 2), st.sampled_from([-1, 0, 1, 2, 3, 10**6, 2**31])), max_size=40)
 
 
@@ -61,7 +88,9 @@ IDS = st.lists(st.tuples(st.integers(0, 2), st.sampled_from([-1, 0, 1, 2, 3, 10*
 def test_the_join_is_by_process_and_id(work, calls):
     columns = [np.array([row[at] for row in rows], np.int64) for rows in (work, calls) for at in (0, 1)]
     last = {key: row for row, key in enumerate(calls) if key[1] >= 0}
-    assert join_launches(*columns).tolist() == [last.get(key, -1) for key in work]
+    lane, lane_process = arrays.dense(columns[2])
+    found = join_launches((columns[0], columns[1]), (lane, columns[3]), lane_process)
+    assert found.tolist() == [last.get(key, -1) for key in work]
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 9)), max_size=60))

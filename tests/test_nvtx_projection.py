@@ -8,6 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builders.timeline import Host, tables_of
+from nsightkit.analysis import arrays
+from nsightkit.analysis.arrays import dense
+from nsightkit.analysis.ranges import launch_join, range_forest, range_projection, range_summary, span_projection
 from nsightkit.analysis.ranges.launch_join import join_launches
 from nsightkit.analysis.ranges.nvtx_projection import attribute
 from nsightkit.analysis.ranges.range_names import normal_name
@@ -115,6 +118,32 @@ def test_crossing_ranges_both_count_what_was_launched_inside_both():
     assert rows["step"].gpu_ns == 20
     assert rows["NCCL:ncclGroup"].gpu_ns == 20
     assert not broken(check_attribution(found))
+
+
+def test_crossing_ranges_both_count_what_a_thread_without_ranges_launched_inside_both():
+    tables = tables_of(
+        [kernel(200, 2)],
+        [call(25, 2, thread=2)],
+        ranges=[named("step", 10, 20), named("ncclGroup", 20, 20, domain="NCCL")],
+    )
+    found = attribution_of(tables)
+    assert paths(found) == ["step / NCCL:ncclGroup"]
+    assert found.inherited.tolist() == [True]
+    assert {row.name: row.gpu_ns for row in summarize_ranges([found]).rows} == {"step": 10, "NCCL:ncclGroup": 10}
+    assert not broken(check_attribution(found))
+
+
+def test_start_end_ranges_of_one_name_that_overlap_count_a_launch_once():
+    requests = ((0, 100, "request"), (10, 30, "request"), (20, 100, "request"), (20, 10, "other"))
+    tables = tables_of(
+        [kernel(100 * place, place) for place in range(1, 5)],
+        [call(5, 1), call(25, 2), call(110, 3), call(300, 4)],
+        ranges=[named(name, start, length, kind="start_end") for start, length, name in requests],
+    )
+    rows = {row.name: row for row in summarize_ranges([attribution_of(tables)]).rows}
+    assert (rows["request"].gpu_ns, rows["request"].own_ns, rows["request"].operation_count) == (30, 30, 3)
+    assert (rows["request"].instance_count, rows["request"].kernel_count) == (3, 3)
+    assert (rows["request"].share, rows["other"].gpu_ns) == (0.75, 10)
 
 
 def test_start_end_ranges_stand_apart():
@@ -226,9 +255,9 @@ def test_join_equals_a_dictionary(calls, sparse):
     ids = np.array([c * scale if c >= 0 else c for _, c in calls], np.int64)
     book = {(p, int(c)): row for row, (p, c) in enumerate(zip(process, ids, strict=True)) if c >= 0}
     work = [(p, c * scale if c >= 0 else c) for p in range(5) for c in range(-1, 42)]
-    found = join_launches(
-        np.array([p for p, _ in work], np.int64), np.array([c for _, c in work], np.int64), process, ids
-    )
+    lane, lane_process = dense(process)
+    wanted = np.array([p for p, _ in work], np.int64), np.array([c for _, c in work], np.int64)
+    found = join_launches(wanted, (lane, ids), lane_process)
     assert found.tolist() == [book.get(key, -1) for key in work]
 
 
@@ -288,3 +317,14 @@ def test_attribution_equals_a_search_of_all_ranges(block):
         summary = summarize_ranges([found])
         assert not broken(check_shares(summary))
         assert sum(p.own_ns for p in summary.paths) + summary.totals.unattributed_ns == summary.totals.gpu_ns
+
+
+@pytest.mark.parametrize("options", [RangeOptions(), RangeOptions(within="a"), RangeOptions(raw_names=True)])
+def test_sums_in_small_blocks_are_the_same_sums(monkeypatch, options):
+    hosts = [random_host(seed) for seed in range(60)]
+    tables = [tables_of(kernels, calls, ranges=ranges) for kernels, calls, ranges in hosts if kernels]
+    whole = summarize_ranges([attribution_of(capture) for capture in tables], options)
+    for module in (arrays, launch_join, range_forest, range_projection, range_summary, span_projection):
+        monkeypatch.setattr(module, "CHUNK", 3)
+    assert summarize_ranges([attribution_of(capture) for capture in tables], options) == whole
+    assert {row.kind for row in whole.rows} == {"push_pop", "start_end"}

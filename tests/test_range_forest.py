@@ -5,6 +5,7 @@ import random
 import numpy as np
 import pytest
 
+from nsightkit.analysis.ranges import range_forest
 from nsightkit.analysis.ranges.range_forest import build_forest
 from nsightkit.errors import AnalysisError
 
@@ -72,6 +73,33 @@ def test_forest_equals_a_search_of_all_ranges(block):
         assert stacks == expected, seed
         assert forest.crossing_count == crossings(ranges), seed
         check_parents(forest, ranges)
+
+
+@pytest.mark.parametrize("most_turns", [0, 100])
+@pytest.mark.parametrize("in_order", [True, False])
+def test_blocks_of_calls_find_what_a_search_finds(monkeypatch, most_turns, in_order):
+    monkeypatch.setattr(range_forest, "CHUNK", 7)
+    monkeypatch.setattr(range_forest, "_MOST_TURNS", most_turns)
+    for seed in range(200):
+        given, calls = case(seed)
+        lanes = int(given[:, 0].max(initial=-1)) + 1
+        calls = calls[np.argsort(calls[:, 1], kind="stable")] if in_order else calls
+        lane = np.where(calls[:, 0] < lanes, calls[:, 0], -1).astype(np.int32)
+        work = np.random.default_rng(seed).integers(-1, lane.size, 60).astype(np.int32)
+        forest = build_forest(given[:, 0], given[:, 1], given[:, 2])
+        ranges = list(zip(forest.lane.tolist(), forest.start_ns.tolist(), forest.end_ns.tolist(), strict=True))
+        hits = [around(ranges, int(lane[row]), *calls[row, 1:].tolist()) if row >= 0 else [] for row in work]
+        found = forest.innermost_of_calls(work, lane, calls[:, 1], calls[:, 2])
+        assert found.tolist() == [hit[-1] if hit else -1 for hit in hits], seed
+
+
+def test_parents_of_a_deep_stack_are_found_across_blocks(monkeypatch):
+    monkeypatch.setattr(range_forest, "CHUNK", 5)
+    deep = [(0, start, 100 - start) for start in range(20)]
+    given = np.array(deep + [(0, 200 + 9 * i, 204 + 9 * i) for i in range(9)])
+    forest = build_forest(given[:, 0], given[:, 1], given[:, 2])
+    assert forest.parent.tolist() == [*range(-1, 19), *[-1] * 9]
+    assert forest.depth.tolist() == [*range(20), *[0] * 9]
 
 
 def crossings(ranges):

@@ -46,8 +46,13 @@ def integers(column: pa.ChunkedArray) -> Ints:
 
     An int64 column that lies in one piece is not copied, and so cannot be written to.
     """
-    parts = [_numbers(chunk).astype(np.int64, copy=False) for chunk in column.chunks]
-    return parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0, np.int64), *parts])
+    return stored(column).astype(np.int64, copy=False)
+
+
+def stored(column: pa.ChunkedArray) -> npt.NDArray[Any]:
+    """Return an int32 or int64 column in the width in which it lies in memory; what is null is arbitrary."""
+    parts = [_numbers(chunk) for chunk in column.chunks]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts or [np.zeros(0, np.int64)])
 
 
 def _numbers(chunk: pa.Array) -> npt.NDArray[Any]:
@@ -105,12 +110,14 @@ def by_group(codes: npt.NDArray[Any], values: Ints, groups: int) -> Statistics:
         values: durations in ns or sizes in bytes, shape (values,).
         groups: how many groups there are.
     """
-    ordered = _sorted_within(codes.astype(np.int64, copy=False), values, groups)
+    ordered = _sorted_within(codes, values, groups)
     counts = np.bincount(codes, minlength=groups).astype(np.int64)
     starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)[:-1]])
     totals = np.add.reduceat(ordered, starts)
     means = totals / counts
-    squares = np.square(ordered - np.repeat(means, counts))
+    squares = np.repeat(means, counts)
+    np.subtract(ordered, squares, out=squares)
+    np.square(squares, out=squares)
     with np.errstate(invalid="ignore", divide="ignore"):
         deviations = np.sqrt(np.add.reduceat(squares, starts) / (counts - 1))
     last = starts + counts - 1
@@ -120,15 +127,20 @@ def by_group(codes: npt.NDArray[Any], values: Ints, groups: int) -> Statistics:
     )  # fmt: skip
 
 
-def _sorted_within(codes: Ints, values: Ints, groups: int) -> Ints:
+def _sorted_within(codes: npt.NDArray[Any], values: Ints, groups: int) -> Ints:
     """Return the values ordered by group, then by size."""
     low = int(values.min())
     bits = (int(values.max()) - low).bit_length()
     if bits + groups.bit_length() > 62:
         return values[np.lexsort((values, codes))]
-    # One sort of one number is several times faster than a sort by two keys.
-    keys = np.sort(codes << bits | (values - low))
-    return (keys & ((1 << bits) - 1)) + low
+    # One sort of one number is several times faster than a sort by two keys; in place, as fresh memory costs as much.
+    keys = codes.astype(np.int64)
+    keys <<= bits
+    keys |= values - low
+    keys.sort()
+    keys &= (1 << bits) - 1
+    keys += low
+    return keys
 
 
 def _quantile(ordered: Ints, starts: Ints, counts: Ints, share: float) -> Floats:

@@ -7,62 +7,72 @@ are two; one call may own many kernels (CUDA graphs).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
+import numpy.typing as npt
 
-from nsightkit.analysis.arrays import CHUNK, Codes, Ints, Mask, dense, distinct, places_among
+from nsightkit.analysis.arrays import CHUNK, Codes, Ints, Mask, distinct, places_among
 
 # A lookup table may hold this many empty places for each id; ids that are sparser are sorted and searched instead.
 _MOST_EMPTY = 8
 
 
 def join_launches(
-    work_process: Ints | Codes, work_correlation: Ints | Codes, call_process: Ints, call_correlation: Ints | Codes
+    work: tuple[Ints | Codes, Ints | Codes], calls: tuple[Codes, Ints | Codes], lane_process: Ints
 ) -> Codes:
     """Return for each piece of work the row of the call with the same process and correlation id, -1 for none.
 
     Ids below zero join nothing. Where calls share an id in one process, the last of them is taken.
+
+    Args:
+        work: process and correlation id of each piece of work.
+        calls: lane and correlation id of each call.
+        lane_process: process of each lane, shape (lanes,).
     """
-    _, processes = dense(call_process)
-    low = max(_least(work_correlation), _least(call_correlation))
-    width = min(int(work_correlation.max(initial=-1)), int(call_correlation.max(initial=-1))) - low + 1
+    processes = np.array(distinct(lane_process), np.int64)
+    of_lane = np.searchsorted(processes, lane_process)
+    low = max(_least(work[1]), _least(calls[1]))
+    width = min(int(ids.max(initial=-1)) for ids in (work[1], calls[1])) - low + 1
     if width < 1:
-        return np.full(work_process.size, -1, np.int32)
-    if width * processes.size > _MOST_EMPTY * (work_process.size + call_process.size):
-        return _by_process((work_process, work_correlation), (call_process, call_correlation))
+        return np.full(work[0].size, -1, np.int32)
+    if width * processes.size > _MOST_EMPTY * (work[0].size + calls[0].size):
+        return _by_process(work, (lane_process[calls[0]], calls[1]))
     # Ids restart in each process: one table holds them all, and its last place answers what is not known.
-    table = np.full(width * processes.size + 1, -1, np.int32)
-    places = _Places(processes, low, width)
-    for begin in range(0, call_process.size, CHUNK):
-        part = places.of(call_process[begin : begin + CHUNK], call_correlation[begin : begin + CHUNK])
-        table[part] = np.arange(begin, begin + part.size, dtype=np.int32)
-    table[-1] = -1
-    found = np.empty(work_process.size, np.int32)
-    for begin in range(0, work_process.size, CHUNK):
-        part = places.of(work_process[begin : begin + CHUNK], work_correlation[begin : begin + CHUNK])
+    shape = (low, width, width * processes.size + 1)
+    table = _table(calls, of_lane, shape)
+    found = np.empty(work[0].size, np.int32)
+    for begin in range(0, work[0].size, CHUNK):
+        process, ids = (column[begin : begin + CHUNK] for column in work)
+        code = places_among(processes, process)
+        part = _places(code, ids, shape)
+        part[processes[code] != process] = table.size - 1
         found[begin : begin + CHUNK] = table[part]
     return found
 
 
+def _table(calls: tuple[Codes, Ints | Codes], of_lane: npt.NDArray[np.intp], shape: tuple[int, int, int]) -> Codes:
+    """Return the row of the last call with each id of each process, -1 for none."""
+    table = np.full(shape[2], -1, np.int32)
+    for begin in range(0, calls[0].size, CHUNK):
+        lane, ids = (column[begin : begin + CHUNK] for column in calls)
+        part = _places(of_lane[lane], ids, shape)
+        table[part] = np.arange(begin, begin + part.size, dtype=np.int32)
+    table[-1] = -1
+    return table
+
+
 def _least(ids: Ints | Codes) -> int:
-    return int(ids.min(where=ids >= 0, initial=np.iinfo(ids.dtype).max))
+    """Return the least id that is not below zero, or more than any where there is none."""
+    least = int(ids.min(initial=np.iinfo(ids.dtype).max))
+    return least if least >= 0 else int(ids.min(where=ids >= 0, initial=np.iinfo(ids.dtype).max))
 
 
-@dataclass(frozen=True)
-class _Places:
-    """Where the table holds an id of a process; the place after all others where it does not."""
-
-    processes: Ints
-    low: int
-    width: int
-
-    def of(self, process: Ints | Codes, correlation: Ints | Codes) -> Ints:
-        code = places_among(self.processes, process)
-        ids = correlation.astype(np.int64) - self.low
-        place = code * self.width + ids
-        place[(self.processes[code] != process) | (ids < 0) | (ids >= self.width)] = self.width * self.processes.size
-        return np.asarray(place, np.int64)
+def _places(code: npt.NDArray[np.intp], correlation: Ints | Codes, shape: tuple[int, int, int]) -> Ints:
+    """Return where a table that holds `width` ids from `low` on for each process has ids; its last place for none."""
+    low, width, size = shape
+    ids = correlation.astype(np.int64) - low
+    place = code * np.int64(width) + ids
+    place[(ids < 0) | (ids >= width)] = size - 1
+    return place
 
 
 def _by_process(work: tuple[Ints | Codes, Ints | Codes], call: tuple[Ints, Ints | Codes]) -> Codes:

@@ -43,11 +43,12 @@ class Phases:
     names: tuple[str, ...]
     families: tuple[str, ...]
     times_ns: tuple[tuple[int, ...], ...]  # (phases, families)
-    launch_counts: tuple[int, ...]
     segments: tuple[Segment, ...]
     paths: dict[
         str, tuple[tuple[str, float], ...]
     ]  # kernel -> its range paths with their share of its time, two at most
+    inherited_ns: int = 0  # launched by threads without an open range
+    crossing_count: int = 0  # ranges that cross another of their thread
 
 
 def read_phases(attribution: Attribution) -> Phases | None:
@@ -70,9 +71,10 @@ def read_phases(attribution: Attribution) -> Phases | None:
         tuple(names[place] for place in kept),
         tuple(kinds[at] for at in order),
         tuple(tuple(times[place][order].tolist()) for place in kept),
-        tuple(int(counts[place].sum()) for place in kept),
         _segments(attribution, (phase_of_node, whole), label, {place: kept.index(at) for place, at in wanted.items()}),
         _paths(attribution, label, labels),
+        attribution.time_of(attribution.inherited),
+        attribution.forest.crossing_count,
     )
 
 
@@ -124,7 +126,7 @@ def _phase_nodes(attribution: Attribution, label: Codes, whole: Projection) -> C
     """Return for each node the node of the phase that it belongs to: itself or one of its ancestors."""
     nodes = attribution.nodes
     depth, total = 0, max(1, attribution.total_ns)
-    levels = nodes.levels()
+    levels = nodes.levels
     while depth + 1 < min(len(levels), _MOST_DEPTH):
         here = levels[depth]
         gpu = np.zeros(int(label.max(initial=0)) + 1, np.int64)

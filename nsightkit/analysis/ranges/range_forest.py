@@ -12,14 +12,14 @@ from heapq import heappop, heappush
 
 import numpy as np
 
-from nsightkit.analysis.arrays import CHUNK, Codes, Ints, Mask, by_lane
+from nsightkit.analysis.arrays import CHUNK, Codes, Ints, Mask, by_lane, looked_up
 from nsightkit.errors import AnalysisError
 
 _LARGEST_KEY = 1 << 62
-THREADS = 2
-_WORTH_THREADS = 1 << 18
 # One pass over all ranges for each level is the fastest way while there are few levels.
 _MOST_PASSES = 12
+# From so many lanes on, the ranges of all lanes are searched at once rather than lane after lane.
+_MOST_TURNS = 100
 
 
 @dataclass(frozen=True)
@@ -75,39 +75,42 @@ class RangeForest:
         """
         # One place more than calls, so that -1 finds -1 there.
         of_call = np.full(lane.size + 1, -1, np.int32)
-        rows, bounds = by_lane(_asked_for(call, lane))
-        edges = np.searchsorted(self.lane, np.arange(bounds.size))
+        asked = _asked_for(call, lane)
+        edges = np.searchsorted(self.lane, np.arange(self.lane_crosses.size + 1)).tolist()
+        # A block's arrays stay in the cache and are used again; those of all calls would be fresh memory each time. A
+        # second thread gains nothing: blocks this small wait for each other's steps in Python.
+        for begin in range(0, lane.size, CHUNK):
+            part = slice(begin, begin + CHUNK)
+            self._fill(of_call[:-1][part], asked[part], (start_ns[part], end_ns[part]), edges)
+        return looked_up(of_call, call)
 
-        def fill(number: int) -> None:
-            mine = rows[bounds[number] : bounds[number + 1]]
-            self._fill(of_call, mine, (start_ns, end_ns), (int(edges[number]), int(edges[number + 1])))
-
-        from concurrent.futures import ThreadPoolExecutor
-
-        lanes = np.flatnonzero(edges[1:] > edges[:-1]).tolist()
-        # Lanes do not touch each other's calls, and numpy lets other threads run while it searches and gathers.
-        with ThreadPoolExecutor(THREADS if rows.size >= _WORTH_THREADS else 1) as pool:
-            list(pool.map(fill, lanes))
-        return of_call[call]
-
-    def _fill(self, found: Codes, rows: Ints, times: tuple[Ints, Ints], lane: tuple[int, int]) -> None:
-        """Set `found` for the calls in `rows`, all of one lane, whose ranges lie between two positions."""
+    def _fill(self, found: Codes, lane: Codes, times: tuple[Ints, Ints], edges: list[int]) -> None:
+        """Set `found` for a block of calls; the ranges of lane i lie from edges[i] up to edges[i + 1]."""
         start_ns, end_ns = times
-        moments = start_ns[rows]
-        if bool((moments[1:] < moments[:-1]).any()):
-            order = np.argsort(moments, kind="stable")
-            rows, moments = rows[order], moments[order]
-        begins = self.start_ns[lane[0] : lane[1]]
-        for first in range(0, rows.size, CHUNK):
-            mine = rows[first : first + CHUNK]
-            last = _last_opened(begins, moments[first : first + CHUNK], lane[0])
+        rows, bounds = by_lane(lane)
+        if bounds.size > _MOST_TURNS:
+            key = self.keys(lane[rows], start_ns[rows])
+            if bool((key[1:] < key[:-1]).any()):
+                rows = rows[np.argsort(key, kind="stable")]
+            found[rows] = self.innermost(lane[rows], start_ns[rows], end_ns[rows])
+            return
+        for number in range(min(bounds.size, len(edges)) - 1):
+            mine = rows[bounds[number] : bounds[number + 1]]
+            if not mine.size or edges[number] == edges[number + 1]:
+                continue
+            moments = start_ns[mine]
+            if bool((moments[1:] < moments[:-1]).any()):
+                order = np.argsort(moments, kind="stable")
+                mine, moments = mine[order], moments[order]
+            last = _last_opened(self.start_ns[edges[number] : edges[number + 1]], moments, edges[number])
             found[mine] = self.climb(last, end_ns[mine])
 
     def climb(self, position: Codes, end_ns: Ints) -> Codes:
         """Return the first of `position` and its ancestors that ends at `end_ns` or later, -1 for none."""
         found = position.copy()
         # What lies outside wraps around, and does not count: without looking for errors a lookup takes half the time.
-        active = np.flatnonzero((self.end_ns.take(found, mode="wrap") < end_ns) & (found >= 0))
+        ends = self.end_ns.take(found.astype(np.intp), mode="wrap")
+        active = np.flatnonzero((ends < end_ns) & (found >= 0))
         while active.size:
             moved = self.parent[found[active]]
             found[active] = moved
@@ -137,19 +140,32 @@ def build_forest(lane: Ints | Codes, start_ns: Ints, end_ns: Ints) -> RangeFores
             f"the ranges span {span / 1e9:.0f} s in {lanes} threads: their clock is damaged; capture again",
             slug="damaged-clock",
         )
-    order = _order(lane * span + (start_ns - origin), end_ns)
-    lane, start_ns, end_ns = lane[order], start_ns[order], end_ns[order]
-    key = lane * span + (start_ns - origin)
-    ends = np.sort(lane * span + (end_ns - origin))
+    key = lane * span
+    key += start_ns
+    key -= origin
+    ends = key - start_ns
+    ends += end_ns
+    ends.sort()
+    order = _order(key, end_ns)
+    lane, start_ns, end_ns, key = (column[order] for column in (lane, start_ns, end_ns, key))
     empty = start_ns == end_ns
     depth = _depth(key, ends, key[empty])
     parent = _parent(depth)
-    crosses = np.zeros(lanes, np.bool_)
-    crosses[lane[(parent >= 0) & (end_ns[parent] < end_ns)]] = True
+    crosses = _crossed(lane, end_ns, parent, lanes)
     # An empty range lies inside whatever ends at its moment, which counting cannot see.
     crosses[lane[empty][_hits(ends, key[empty]) > 1]] = True
     count = _repair(lane, start_ns, end_ns, crosses, (parent, depth)) if crosses.any() else 0
     return RangeForest(order, lane, start_ns, end_ns, parent, depth, key, origin, span, crosses, count)
+
+
+def _crossed(lane: Ints, end_ns: Ints, parent: Codes, lanes: int) -> Mask:
+    """Return the lanes in which a range ends after the one that it was found to lie in."""
+    found = np.zeros(lanes, np.bool_)
+    for begin in range(0, lane.size, CHUNK):
+        part = slice(begin, begin + CHUNK)
+        above = parent[part].astype(np.intp)
+        found[lane[part][(above >= 0) & (end_ns.take(above, mode="wrap") < end_ns[part])]] = True
+    return found
 
 
 def _asked_for(call: Codes, lane: Codes) -> Codes:
@@ -194,11 +210,15 @@ def _order(key: Ints, end: Ints) -> Ints:
 
 def _depth(key: Ints, ends: Ints, empty: Ints) -> Codes:
     """Return how many ranges opened before each and are still open, where ranges nest."""
-    closed = np.searchsorted(ends, key, side="right")
-    if empty.size:
-        # Ends of empty ranges that begin with a range, but come after it, did not close before it.
-        closed -= _hits(empty, key)
-    return (np.arange(key.size) - closed).astype(np.int32)
+    depth = np.empty(key.size, np.int32)
+    for begin in range(0, key.size, CHUNK):
+        part = key[begin : begin + CHUNK]
+        closed = np.searchsorted(ends, part, side="right")
+        if empty.size:
+            # Ends of empty ranges that begin with a range, but come after it, did not close before it.
+            closed -= _hits(empty, part)
+        depth[begin : begin + CHUNK] = np.arange(begin, begin + part.size) - closed
+    return depth
 
 
 def _hits(rising: Ints, values: Ints) -> Ints:
@@ -209,12 +229,18 @@ def _hits(rising: Ints, values: Ints) -> Ints:
 def _parent(depth: Codes) -> Codes:
     """Return the nearest earlier range that is one level higher."""
     parent = np.full(depth.size, -1, np.int32)
-    place = np.arange(depth.size, dtype=np.int32)
     deepest = int(depth.max(initial=0))
-    for level in range(1, min(deepest, _MOST_PASSES) + 1):
-        above = np.maximum.accumulate(np.where(depth == level - 1, place, np.int32(0)))
-        mine = np.flatnonzero(depth == level)
-        parent[mine] = above[mine]
+    latest = np.zeros(_MOST_PASSES, np.int32)  # the last range of each level so far
+    for begin in range(0, depth.size, CHUNK):
+        part, found = depth[begin : begin + CHUNK], parent[begin : begin + CHUNK]
+        place = np.arange(begin, begin + part.size, dtype=np.int32)
+        for level in range(min(int(part.max()), _MOST_PASSES)):
+            above = np.maximum.accumulate(np.where(part == level, place, latest[level]))
+            mine = np.flatnonzero(part == level + 1)
+            found[mine] = above[mine]
+        for level in range(min(deepest, _MOST_PASSES)):
+            mine = np.flatnonzero(part == level)
+            latest[level] = mine[-1] + begin if mine.size else latest[level]
     if deepest > _MOST_PASSES:
         _deep_parents(depth, parent)
     return parent

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nsightkit.analysis.arrays import CHUNK, Codes, Ints, Mask
+from nsightkit.analysis.arrays import CHUNK, Codes, Ints, Mask, renumbered
 from nsightkit.analysis.ranges.nvtx_projection import Attribution, Nodes
 from nsightkit.analysis.work.operations import Operations
 
@@ -42,7 +42,9 @@ class Projection:
     @property
     def projected_ns(self) -> Ints:
         """From the first start to the last end of the work; 0 without work."""
-        return np.where(self.has_work, self.last_ns - self.first_ns, 0)
+        found = self.last_ns - self.first_ns
+        found[~self.has_work] = 0
+        return found
 
 
 def project(attribution: Attribution, chosen: Mask | None = None) -> Projection:
@@ -50,31 +52,37 @@ def project(attribution: Attribution, chosen: Mask | None = None) -> Projection:
     node = attribution.node if chosen is None else np.where(chosen, attribution.node, np.int32(-1))
     own = _own(attribution.operations, node, attribution.nodes.size)
     own_ns = own.gpu_ns.copy()
-    climb(attribution.nodes, (own.operation_count, own.kernel_count, own.gpu_ns), np.add)
-    climb(attribution.nodes, (own.first_ns,), np.minimum)
-    climb(attribution.nodes, (own.last_ns,), np.maximum)
+    sums = ((own.operation_count, np.add), (own.kernel_count, np.add), (own.gpu_ns, np.add))
+    climb(attribution.nodes, (*sums, (own.first_ns, np.minimum), (own.last_ns, np.maximum)))
     return Projection(own.operation_count, own.kernel_count, own_ns, own.gpu_ns, own.first_ns, own.last_ns)
 
 
 def _own(operations: Operations, node: Codes, count: int) -> Projection:
-    sums = [np.zeros(count, np.int64) for _ in range(3)]
+    every, others, sums = (np.zeros(count, np.int64) for _ in range(3))
     first, last = np.full(count, _NEVER, np.int64), np.full(count, -_NEVER, np.int64)
     for begin in range(0, operations.size, CHUNK):
-        place = np.flatnonzero(node[begin : begin + CHUNK] >= 0) + begin
-        mine, start, end = node[place], operations.start_ns[place], operations.end_ns[place]
-        np.add.at(sums[0], mine, 1)
-        np.add.at(sums[1], mine[place < operations.kernel_count], 1)
-        np.add.at(sums[2], mine, end - start)
+        part = slice(begin, begin + CHUNK)
+        mine, start, end = node[part].astype(np.intp), operations.start_ns[part], operations.end_ns[part]
+        known = mine >= 0
+        if not known.all():
+            mine, start, end = mine[known], start[known], end[known]
+        np.add.at(every, mine, 1)
+        np.add.at(sums, mine, end - start)
         np.minimum.at(first, mine, start)
         np.maximum.at(last, mine, end)
-    return Projection(sums[0], sums[1], sums[2], sums[2], first, last)
+    beyond = node[operations.kernel_count :]
+    np.add.at(others, beyond[beyond >= 0], 1)
+    return Projection(every, np.subtract(every, others, out=others), sums, sums, first, last)
 
 
-def climb(nodes: Nodes, arrays: tuple[Ints, ...], gather: np.ufunc) -> None:
-    """Gather the values of children into their parents, innermost first, in place."""
-    for level in nodes.levels()[:0:-1]:
-        for values in arrays:
-            gather.at(values, nodes.parent[level], values[level])
+def climb(nodes: Nodes, sums: tuple[tuple[Ints, np.ufunc], ...]) -> None:
+    """Gather the values of children into their parents, innermost first, in place; each array in its own way."""
+    for level in nodes.levels[:0:-1]:
+        for begin in range(0, level.size, CHUNK):
+            own = level[begin : begin + CHUNK].astype(np.intp)
+            parent = nodes.parent[own].astype(np.intp)
+            for values, gather in sums:
+                gather.at(values, parent, values[own])
 
 
 def per_range(attribution: Attribution, nodes: Projection) -> Projection:
@@ -103,21 +111,22 @@ def repeats(attribution: Attribution, code: Codes, among: Mask | None = None) ->
     """
     nodes = attribution.nodes
     inside = np.zeros(nodes.size, np.bool_)
-    place = np.flatnonzero(nodes.parent >= 0)
-    above = nodes.parent[place]
-    while place.size:
-        same = code[above] == code[place]
-        same &= True if among is None else among[above]
-        inside[place[same]] = True
-        further = ~same & (nodes.parent[above] >= 0)
-        place, above = place[further], nodes.parent[above[further]]
+    for begin in range(0, nodes.size, CHUNK):
+        place = np.flatnonzero(nodes.parent[begin : begin + CHUNK] >= 0) + begin
+        above = nodes.parent[place]
+        while place.size:
+            same = code[above] == code[place]
+            same &= True if among is None else among[above]
+            inside[place[same]] = True
+            further = ~same & (nodes.parent[above] >= 0)
+            place, above = place[further], nodes.parent[above[further]]
     return inside
 
 
 def inside(attribution: Attribution, wanted: Mask) -> Mask:
     """Return which operations were launched inside any range whose name is `wanted` (one flag per name)."""
     marked = wanted[attribution.node_name] if attribution.nodes.size else np.empty(0, np.bool_)
-    for level in attribution.nodes.levels()[1:]:
+    for level in attribution.nodes.levels[1:]:
         marked[level] |= marked[attribution.nodes.parent[level]]
     return np.where(attribution.node >= 0, marked[attribution.node] if marked.size else False, False)
 
@@ -133,11 +142,11 @@ def paths_of(nodes: Nodes, label: Codes, chosen: Mask | None = None) -> tuple[In
     path = np.full(nodes.size, -1, np.int64)
     found: list[tuple[int, ...]] = []
     width = int(label.max(initial=-1)) + 1
-    for depth, level in enumerate(nodes.levels()):
+    for depth, level in enumerate(nodes.levels):
         if chosen is not None:
             level = level[chosen[level]]
-        above = path[nodes.parent[level]] if depth else np.full(level.size, -1)
-        pairs, place = np.unique((above + 1) * width + label[level], return_inverse=True)
+        above = path[nodes.parent[level]] + 1 if depth else np.zeros(level.size, np.int64)
+        place, pairs = renumbered(above * width + label[level], (len(found) + 1) * width)
         path[level] = place + len(found)
         heads = (pair // width - 1 for pair in pairs.tolist())
         found += [

@@ -15,6 +15,7 @@ from nsightkit.analysis.ranges.nvtx_projection import Attribution
 from nsightkit.analysis.ranges.range_projection import inside
 from nsightkit.analysis.ranges.range_summary import matching
 from nsightkit.analysis.work.operations import CaptureTables
+from nsightkit.tables import GPU_WORK
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,7 +32,7 @@ def tables_inside(tables: CaptureTables, attribution: Attribution, pattern: str)
     launched = inside(attribution, matching(attribution, pattern))
     parts: dict[str, pa.Table] = {}
     begin = 0
-    for name in _WORK:
+    for name in GPU_WORK:
         rows = getattr(tables, name)
         if rows is None:
             continue
@@ -58,7 +59,6 @@ def rows_inside(rows: pa.Table, attribution: Attribution, pattern: str) -> pa.Ta
 
 
 # In the order of `Operations`.
-_WORK = ("kernel_launches", "memory_operations", "graph_launches")
 _HOST = ("cuda_api_calls", "nvtx_ranges")
 _Places = tuple[Ints, Ints, Ints, Ints]
 

@@ -9,16 +9,16 @@ counts it once for each of them (`nsys_reports`). Only instances that launched G
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from nsightkit.analysis import durations
-from nsightkit.analysis.arrays import Codes, Ints, Mask
+from nsightkit.analysis.arrays import CHUNK, Codes, Ints, Mask, looked_up, renumbered
 from nsightkit.analysis.ranges.nvtx_projection import Attribution, Spans
 from nsightkit.analysis.ranges.range_names import means, meant, normal_name, normalized
 from nsightkit.analysis.ranges.range_projection import Projection, inside, paths_of, per_range, project, repeats
-from nsightkit.analysis.ranges.span_projection import Instances, project_spans
+from nsightkit.analysis.ranges.span_projection import Instances, project_spans, summed
 from nsightkit.errors import AnalysisError
 
 
@@ -68,7 +68,6 @@ class RangeTotals:
     """Where all GPU time of the captures went, and what a reader must know of the ranges."""
 
     gpu_ns: int = 0
-    attributed_ns: int = 0  # launched inside a range of its own thread
     inherited_ns: int = 0  # launched by a thread without an open range, while one was open in its process
     unattributed_ns: int = 0  # launched outside every range
     unlaunched_ns: int = 0  # the part of that whose launching call is not in the capture
@@ -209,7 +208,7 @@ def _gather(gathered: _Gathered, attribution: Attribution, options: RangeOptions
     if chosen is not None and options.within is not None and attribution.nodes.size:
         inner = _below(attribution, matching(attribution, options.within))
     if attribution.forest.size:
-        gathered.parts.append(_instances(attribution, (nodes, ranges), places[code], inner))
+        gathered.parts.append(_instances(attribution, (nodes, ranges), looked_up(places, code), inner))
     gathered.parts += project_spans(attribution, gathered.labels, options.raw_names, chosen)
     _add_paths(gathered.paths, attribution, nodes, (code, labels, inner))
     gathered.totals = gathered.totals.plus(_totals(attribution, ranges, chosen))
@@ -222,12 +221,12 @@ def _labels(attribution: Attribution, options: RangeOptions) -> tuple[Codes, lis
         of_name, labels = np.arange(len(names), dtype=np.int32), names.to_pylist()
     else:
         of_name, labels = normalized(names)
-    return (of_name[attribution.node_name] if attribution.nodes.size else np.empty(0, np.int32)), labels
+    return (looked_up(of_name, attribution.node_name) if attribution.nodes.size else np.empty(0, np.int32)), labels
 
 
 def _below(attribution: Attribution, wanted: Mask) -> Mask:
     marked = wanted[attribution.node_name]
-    for level in attribution.nodes.levels()[1:]:
+    for level in attribution.nodes.levels[1:]:
         marked[level] |= marked[attribution.nodes.parent[level]]
     return marked
 
@@ -237,31 +236,42 @@ def _instances(
 ) -> Instances:
     nodes, ranges = sums
     forest, size = attribution.forest, attribution.forest.size
-    first = ~repeats(attribution, label, inner)
-    once = Projection(**{
-        name: np.where(first, getattr(nodes, name), 0)
-        for name in ("operation_count", "kernel_count", "own_ns", "gpu_ns", "first_ns", "last_ns")
-    })  # fmt: skip
-    counted = per_range(attribution, once)
-    has = np.flatnonzero(ranges.has_work if inner is None else ranges.has_work & inner[:size])
-    return Instances(
-        "push_pop", label[:size][has], counted.gpu_ns[has], ranges.own_ns[has], counted.operation_count[has],
-        counted.kernel_count[has], ranges.projected_ns[has],
-        np.where(first[:size], forest.end_ns - forest.start_ns, 0)[has], forest.depth[has].astype(np.int64),
-    )  # fmt: skip
+    again = repeats(attribution, label, inner)
+    counted, wall = ranges, forest.end_ns - forest.start_ns
+    if again.any():
+        names = ("operation_count", "kernel_count", "gpu_ns")
+        once = replace(nodes, **{name: np.where(again, 0, getattr(nodes, name)) for name in names})
+        counted = per_range(attribution, once)
+        wall[again[:size]] = 0
+    has = ranges.has_work if inner is None else ranges.has_work & inner[:size]
+    columns = (counted.gpu_ns, ranges.own_ns, counted.operation_count, counted.kernel_count, wall, forest.depth)
+    label, projected = label[:size], ranges.projected_ns
+    labels = int(label.max()) + 1
+    if has.all():
+        return Instances("push_pop", label, projected, summed(label, columns, labels))
+    by_label = summed(np.where(has, label, -1), columns, labels)
+    return Instances("push_pop", label[has], projected[has], by_label)
 
 
 def _totals(attribution: Attribution, ranges: Projection, chosen: Mask | None) -> RangeTotals:
-    counted = np.ones(attribution.operations.size, np.bool_) if chosen is None else chosen
-    homeless = (attribution.node < 0) & counted
-    inherited = attribution.time_of(attribution.inherited & counted)
-    unattributed = attribution.time_of(homeless)
-    total = attribution.time_of(counted)
+    work = attribution.operations
+    times = np.zeros(4, np.int64)
+    for begin in range(0, work.size, CHUNK):
+        part = slice(begin, begin + CHUNK)
+        ns = work.end_ns[part] - work.start_ns[part]
+        if chosen is not None:
+            ns *= chosen[part]
+        homeless = attribution.node[part] < 0
+        unlaunched = homeless & (work.call[part] < 0)
+        times += [ns.sum(), ns[attribution.inherited[part]].sum(), ns[homeless].sum(), ns[unlaunched].sum()]
+    total, inherited, unattributed, unlaunched_ns = times.tolist()
+    graphs = slice(work.size - work.graph_count, None)
+    counted = np.ones(work.graph_count, np.bool_) if chosen is None else chosen[graphs]
     return RangeTotals(
-        total, total - inherited - unattributed, inherited, unattributed,
-        attribution.time_of(homeless & (attribution.operations.call < 0)), attribution.forest.crossing_count,
-        attribution.spans.unclosed_count, 0 if chosen is not None else int((~ranges.has_work).sum()),
-        int((graphs := attribution.operations.is_graph & counted).sum()), attribution.time_of(graphs),
+        total, inherited, unattributed, unlaunched_ns,
+        attribution.forest.crossing_count, attribution.spans.unclosed_count,
+        0 if chosen is not None else int((~ranges.has_work).sum()),
+        int(counted.sum()), int((work.end_ns[graphs] - work.start_ns[graphs]).sum(where=counted)),
     )  # fmt: skip
 
 
@@ -272,17 +282,16 @@ def _rows(gathered: _Gathered, options: RangeOptions) -> list[RangeRow]:
     for kind in ("push_pop", "start_end"):
         parts = [part for part in gathered.parts if part.kind == kind and part.label.size]
         if parts:
-            rows += _rows_of(Instances.joined(parts), labels, total, options.tokens)
+            rows += _rows_of(Instances.joined(parts, len(labels)), labels, total, options.tokens)
     return sorted(rows, key=lambda row: (-row.gpu_ns, row.name))
 
 
 def _rows_of(whole: Instances, labels: list[str], total: int, tokens: int | None) -> list[RangeRow]:
-    used, group = np.unique(whole.label, return_inverse=True)
+    group, used = renumbered(whole.label, len(labels))
     statistics = durations.by_group(group, whole.projected_ns, used.size)
-    summed = [_summed(group, getattr(whole, name), used.size) for name in _SUMMED]
     rows = []
     for at, code in enumerate(used.tolist()):
-        gpu, own, operations, kernels, wall, depth = (int(column[at]) for column in summed)
+        gpu, own, operations, kernels, wall, depth = whole.sums[:, code].tolist()
         count = int(statistics.counts[at])
         rows.append(
             RangeRow(
@@ -295,15 +304,6 @@ def _rows_of(whole: Instances, labels: list[str], total: int, tokens: int | None
     return rows
 
 
-_SUMMED = ("gpu_ns", "own_ns", "operation_count", "kernel_count", "range_ns", "depth")
-
-
-def _summed(group: Ints, values: Ints, size: int) -> Ints:
-    sums = np.zeros(size, np.int64)
-    np.add.at(sums, group, values)
-    return sums
-
-
 def _add_paths(
     paths: dict[tuple[str, ...], Ints],
     attribution: Attribution,
@@ -314,10 +314,9 @@ def _add_paths(
     code, labels, inner = naming
     path, found = paths_of(attribution.nodes, code, nodes.has_work if inner is None else nodes.has_work & inner)
     texts = [tuple(labels[place] for place in one) for one in found]
-    known = np.flatnonzero(path >= 0)
-    columns = (nodes.gpu_ns, nodes.own_ns, nodes.operation_count, nodes.kernel_count, np.ones_like(nodes.gpu_ns))
-    sums = np.stack([_summed(path[known], column[known], len(texts)) for column in columns], axis=1)
-    for text, row in zip(texts, sums, strict=True):
+    one = np.broadcast_to(np.int64(1), path.shape)
+    sums = summed(path, (nodes.gpu_ns, nodes.own_ns, nodes.operation_count, nodes.kernel_count, one), len(texts))
+    for text, row in zip(texts, sums.T, strict=True):
         paths[text] = paths[text] + row if text in paths else row
 
 

@@ -18,6 +18,7 @@ from nsightkit.analysis.ranges.nvtx_projection import Attribution
 from nsightkit.analysis.ranges.range_projection import project
 from nsightkit.analysis.ranges.range_summary import PathRow, RangeSummary, summarize_ranges
 from nsightkit.analysis.timeline.timeline import DeviceTimeline
+from nsightkit.analysis.work.operations import Operations
 
 # Shares are sums of floating point numbers.
 _SHARE_ERROR = 1e-9
@@ -52,6 +53,11 @@ def check_timeline(timeline: DeviceTimeline) -> list[Invariant]:
         _equal("time by number of busy streams = busy", scope, timeline.busy_ns, levels),
         _equal("overlapped + exposed = communication", scope, timeline.communication_ns, either),
     ]
+
+
+def check_work(capture_id: str, work: Operations) -> list[Invariant]:
+    """Check the GPU work of one capture: nothing ends before it starts; what does counts as 0 ns everywhere here."""
+    return [Invariant("work that ends before it starts", capture_id, 0, work.reversed_count, not work.reversed_count)]
 
 
 def check_attribution(attribution: Attribution) -> list[Invariant]:

@@ -15,6 +15,8 @@ from nsightkit.analysis.arrays import ints, known, words
 if TYPE_CHECKING:
     import pyarrow as pa
 
+COLUMNS = ("operation", "source_kind", "destination_kind", "moved_bytes", "duration_ns")
+
 
 @dataclass(frozen=True, slots=True)
 class CopyRate:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -39,10 +40,15 @@ class Intervals:
             return np.zeros(moments_ns.size, np.int64)
         if self.count == 1:
             return np.asarray(np.clip(moments_ns, self.start_ns[0], self.end_ns[0]) - self.start_ns[0], np.int64)
-        done = np.concatenate([np.zeros(1, np.int64), np.cumsum(self.end_ns - self.start_ns)])
         place = np.searchsorted(self.start_ns, moments_ns, side="right")
-        inside = np.minimum(moments_ns, self.end_ns[np.maximum(place, 1) - 1]) - self.start_ns[np.maximum(place, 1) - 1]
-        return np.where(place > 0, done[np.maximum(place, 1) - 1] + inside, 0)
+        last = np.maximum(place, 1) - 1
+        inside = np.minimum(moments_ns, self.end_ns[last]) - self.start_ns[last]
+        return np.where(place > 0, self._done_ns[last] + inside, 0)
+
+    @cached_property
+    def _done_ns(self) -> Ints:
+        """How much of the set lies before each interval."""
+        return np.concatenate([np.zeros(1, np.int64), np.cumsum(self.end_ns - self.start_ns)])
 
     def within(self, start_ns: Ints, end_ns: Ints) -> Ints:
         """Return how much of the set lies in each interval start_ns…end_ns."""
@@ -81,11 +87,14 @@ class Intervals:
         return Intervals(start[end > start], end[end > start])
 
 
+NOWHERE = Intervals(_NONE, _NONE)
+
+
 def union(start_ns: Ints, end_ns: Ints) -> Intervals:
     """Return the moments that are in any of the intervals, which may overlap and need no order."""
     start, end = _with_length(start_ns, end_ns)
     if not start.size:
-        return Intervals(_NONE, _NONE)
+        return NOWHERE
     if bool((start[1:] >= start[:-1]).all()):
         reach = np.maximum.accumulate(end)
         first = np.append(True, start[1:] > reach[:-1])

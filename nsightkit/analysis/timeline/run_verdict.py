@@ -28,6 +28,7 @@ FLOOR_FACTOR = 2.0
 NO_TIMELINE = "a timeline: start and end of every kernel and copy, and its launch call, of one execution"
 NO_OVERHEAD = "tracing overhead, told from noise: the same run without the profiler, on a quiet machine"
 NO_CALLS = "launch calls in the capture, on a clock that agrees with the GPU's"
+NO_GRAPHS = "the work inside CUDA graphs: capture with --cuda-graph-trace=node"
 NO_BOUNDS = "bounds of the kernels in the same scope: counters (ncu), or a torch.profiler trace with shapes"
 
 
@@ -115,11 +116,18 @@ def judge_run(
         numbers = {} if tracing_ratio is None else {"tracing_ratio": tracing_ratio}
         missing = (NO_TIMELINE, NO_OVERHEAD) if tracing_ratio is None else (NO_TIMELINE,)
         return RunVerdict("UNKNOWN", "not decidable", numbers, missing=missing)
+    if figures.hidden_graph_count:
+        reason = (
+            f"{figures.hidden_graph_count} launches of CUDA graphs have no traced work: what looks idle may be theirs"
+        )
+        return RunVerdict("UNKNOWN", reason, _numbers(figures), missing=(NO_GRAPHS,))
     if figures.idle_share > IDLE_THRESHOLD and (figures.empty_queue_share_of_idle or 0.0) > EMPTY_QUEUE_THRESHOLD:
         return _launches(figures)
     for name, words in (("TRANSFER", "copies"), ("COMMUNICATION", "communication")):
-        if figures.shares[name] > LOSS_THRESHOLD and figures.largest_loss == name:
-            reason = f"{_share(figures.shares[name])} of the span goes to {words} that nothing hides"
+        # Idle time inside a blocking copy may be the tracer's.
+        share = figures.shares[name] if figures.tracing_allows_idle_verdict else figures.alone(name)
+        if share > LOSS_THRESHOLD and figures.largest_loss == name:
+            reason = f"{_share(share)} of the span goes to {words} that nothing hides"
             return RunVerdict(name, reason, _numbers(figures), {name.lower() + "_share": LOSS_THRESHOLD})
     if 1 - figures.shares["GPU"] <= LOSS_THRESHOLD:
         return _busy(figures, bounds)

@@ -7,11 +7,12 @@ processes of a device, so nothing that ran at once counts twice.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from nsightkit.analysis.arrays import Codes, Ints, Mask, distinct
+from nsightkit.analysis.arrays import CHUNK, Codes, Ints, Mask, distinct
 from nsightkit.analysis.kernel_names import describe_kernel
 from nsightkit.analysis.timeline.gaps import (
     COLLECTIVE,
@@ -24,7 +25,7 @@ from nsightkit.analysis.timeline.gaps import (
     call_lanes,
     find_gaps,
 )
-from nsightkit.analysis.timeline.intervals import Intervals, depth_profile, union
+from nsightkit.analysis.timeline.intervals import NOWHERE, Intervals, depth_profile, union
 from nsightkit.analysis.work.operations import Calls, CaptureTables, Operations, read_calls, read_operations
 
 
@@ -34,11 +35,9 @@ class QueueFigures:
 
     launch_count: int  # pieces of work with a known launch call
     launch_ns: float | None  # median, from the begin of the launch call to the start of the work
-    queue_ns: float | None  # median, from the end of the call to the start; only where that is positive
     idle_launch_ns: float | None  # as launch_ns, for work that found the queue empty: what a launch costs at best
-    mean_depth: float | None  # over time
+    mean_depth: float | None  # over the span or the windows
     max_depth: int | None
-    empty_share: float | None  # of the span in which nothing was queued or running
     early_count: int = 0  # pieces of work that start before their launch call began: the clocks disagree
     clock_error_ns: int | None = None  # by how much at least; then no other figure here is known, nor a cause of idle
 
@@ -59,12 +58,8 @@ class DeviceTimeline:
     idle_by_cause: dict[str, int]
     communication_ns: int  # a collective, whatever else
     overlapped_communication_ns: int  # collective and other kernels at once
-    copy_ns: int  # union of copies and fills
-    kernel_sum_ns: int  # sums of durations: count what runs at once twice
-    copy_sum_ns: int
     kernel_count: int
     copy_count: int
-    gap_count: int
     stream_count: int
     busy_streams_ns: dict[int, int]  # so many streams at once -> ns
     queue: QueueFigures
@@ -107,37 +102,36 @@ def timeline_inputs(tables: CaptureTables) -> TimelineInputs:
     return TimelineInputs(tables.capture_id, operations, calls, call_lanes(calls), flags)
 
 
-def device_timelines(inputs: TimelineInputs, windows: Intervals | None = None) -> list[DeviceTimeline]:
-    """Return the timeline of each device with GPU work, over its span or over `windows`."""
-    return [_of_device(inputs, device, windows) for device in distinct(inputs.operations.device)]
+def device_timelines(inputs: TimelineInputs, windows: Mapping[int, Intervals] | None = None) -> list[DeviceTimeline]:
+    """Return the timeline of each device with GPU work, over its span or over its `windows`."""
+    chosen = dict.fromkeys(distinct(inputs.operations.device)) if windows is None else windows
+    return [_of_device(inputs, device, chosen.get(device, NOWHERE)) for device in distinct(inputs.operations.device)]
 
 
 def _of_device(inputs: TimelineInputs, device: int, windows: Intervals | None) -> DeviceTimeline:
     mine = inputs.operations.device == device
     work, collective = inputs.operations.only(mine), inputs.is_collective[mine]
+    whole = Intervals(work.start_ns.min(keepdims=True), work.end_ns.max(keepdims=True))
+    scope = whole if windows is None else windows.overlap(whole)
+    # One after the other, and the sets last: each of them needs much memory for a while.
+    stream = _streams(work, inputs.calls)
+    levels = _stream_levels(work, stream, scope)
     gaps = find_gaps(work, inputs.calls, inputs.lanes, collective)
     early, error = early_starts(work, inputs.calls)
     gaps = gaps.of_unknown_cause() if error else gaps
-    whole = Intervals(work.start_ns.min(keepdims=True), work.end_ns.max(keepdims=True))
-    scope = whole if windows is None else windows.overlap(whole)
-    # Before the sets: each of the two needs much memory for a while.
     queue = _no_queue(work, (early, error)) if error else _queue(work, inputs.calls, gaps, scope)
     sets = _sets(work, collective, scope)
     kernels = sets.compute.overlap(sets.communication)
-    inside = scope.within(work.start_ns, work.end_ns)
-    touched = inside > 0
-    stream = _streams(work, inputs.calls)
+    touched = scope.within(work.start_ns, work.end_ns) > 0
     memory = ~(work.is_kernel | work.is_graph)
     return DeviceTimeline(
         inputs.capture_id, device, int(scope.start_ns[0]) if scope.count else 0, scope.total_ns,
         sets.busy.total_ns, scope.total_ns - sets.busy.total_ns, sets.compute.total_ns,
         sets.communication.without(sets.compute).total_ns,
         sets.copies.without(sets.compute).without(sets.communication).total_ns,
-        gaps.by_cause(scope), sets.communication.total_ns, kernels.total_ns, sets.copies.total_ns,
-        int(inside[work.is_kernel].sum()), int(inside[memory].sum()),
+        gaps.by_cause(scope), sets.communication.total_ns, kernels.total_ns,
         int((touched & work.is_kernel).sum()), int((touched & memory).sum()),
-        int((scope.within(gaps.start_ns, gaps.end_ns) > 0).sum()), len(distinct(stream[touched])),
-        _stream_levels(work, stream, scope), queue, gaps,
+        len(distinct(stream[touched])), levels, queue, gaps,
     )  # fmt: skip
 
 
@@ -196,37 +190,44 @@ def _stream_levels(work: Operations, stream: Ints | Codes, scope: Intervals) -> 
 
 
 def _no_queue(work: Operations, early: tuple[int, int | None]) -> QueueFigures:
-    return QueueFigures(int((work.call >= 0).sum()), None, None, None, None, None, None, *early)
+    return QueueFigures(int((work.call >= 0).sum()), None, None, None, None, *early)
 
 
 def _queue(work: Operations, calls: Calls, gaps: Gaps, scope: Intervals) -> QueueFigures:
     known = (work.call >= 0) & (scope.within(work.start_ns, work.end_ns) > 0)
     count = int(known.sum())
     if not count:
-        return QueueFigures(0, None, None, None, None, None, None)
+        return QueueFigures(0, None, None, None, None)
     # Mostly all of it is known; then nothing is copied.
     some = slice(None) if count == known.size else np.flatnonzero(known)
     call, started = work.call[some], work.start_ns[some]
-    begun = calls.start_ns[call]
-    launch, queue = _median(started - begun), _median(_positive(started - calls.end_ns[call]))
+    launch_ns = _median(started - calls.start_ns[call])
     late = gaps.next_operation[np.isin(gaps.cause, _LATE) & (scope.within(gaps.start_ns, gaps.end_ns) > 0)]
-    queued = depth_profile(begun, np.maximum(started, begun))
-    span = int(started.max() - begun.min())
-    pending = union(begun, np.maximum(work.end_ns[some], begun)).overlap(scope)
-    return QueueFigures(
-        count, launch, queue,
-        _median(work.start_ns[late] - calls.start_ns[work.call[late]]),
-        sum(level * time for level, time in queued.items()) / span if span > 0 else None, max(queued, default=0),
-        1 - pending.total_ns / scope.total_ns if scope.total_ns else None,
-    )  # fmt: skip
+    idle_launch_ns = _median(work.start_ns[late] - calls.start_ns[work.call[late]])
+    return QueueFigures(count, launch_ns, idle_launch_ns, *_depth(work, calls, scope))
+
+
+def _depth(work: Operations, calls: Calls, scope: Intervals) -> tuple[float | None, int | None]:
+    """Return how much work waits within `scope`, on average over its time and at most, whatever launched the work."""
+    known = slice(None) if (work.call >= 0).all() else np.flatnonzero(work.call >= 0)
+    begun = calls.start_ns[work.call[known]]
+    started = np.maximum(work.start_ns[known], begun)
+    # Neither figure asks which begin and which start belong to the same work.
+    begun.sort()
+    started.sort()
+    # Most waits right after a begin of a call, or already where a window opens.
+    opening = np.searchsorted(begun, scope.start_ns, side="right") - np.searchsorted(started, scope.start_ns)
+    most, waited = int(opening.max(initial=0)), 0
+    for first in range(0, begun.size, CHUNK):
+        begins = begun[first : first + CHUNK]
+        waited += int(scope.within(begins, started[first : first + CHUNK]).sum())
+        depth = np.arange(first + 1, first + 1 + begins.size) - np.searchsorted(started, begins, side="right")
+        most = max(most, int(depth[scope.within(begins, begins + 1) > 0].max(initial=0)))
+    return waited / scope.total_ns if scope.total_ns else None, most
 
 
 # Gaps whose next launch call came after the GPU had run dry.
 _LATE = (SYNCHRONIZATION, COLLECTIVE, COPY, HOST, EMPTY_QUEUE)
-
-
-def _positive(values: Ints) -> Ints:
-    return values[values > 0]
 
 
 def _median(values: Ints) -> float | None:

@@ -5,12 +5,12 @@ In: timelines and an `Attribution`. Out: rows for tables and `Intervals`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from nsightkit.analysis.arrays import Ints
+from nsightkit.analysis.arrays import Ints, Mask, distinct
 from nsightkit.analysis.ranges.nvtx_projection import Attribution
 from nsightkit.analysis.ranges.range_projection import per_range, project
 from nsightkit.analysis.ranges.range_summary import matching
@@ -46,6 +46,34 @@ class GapRow:
     last_name: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class DeviceRow:
+    """How a device was kept busy: streams side by side, communication beside other kernels, launches, their queue."""
+
+    capture_id: str
+    device_id: int
+    stream_count: int
+    mean_streams: float | None  # at once, over the busy time
+    communication_ns: int
+    overlapped_share: float | None  # of the communication
+    launch_ns: float | None  # median, from the begin of the launch call to the start of the work
+    idle_launch_ns: float | None  # likewise, of work that found the queue empty
+    mean_depth: float | None  # of the queue, over the span
+    max_depth: int | None
+
+
+def device_rows(timelines: Sequence[DeviceTimeline]) -> list[DeviceRow]:
+    """Return how each device was kept busy."""
+    return [
+        DeviceRow(
+            timeline.capture_id, timeline.device_id, timeline.stream_count, timeline.mean_streams,
+            timeline.communication_ns, timeline.overlapped_share, timeline.queue.launch_ns,
+            timeline.queue.idle_launch_ns, timeline.queue.mean_depth, timeline.queue.max_depth,
+        )
+        for timeline in timelines
+    ]  # fmt: skip
+
+
 def time_parts(timelines: Sequence[DeviceTimeline]) -> list[TimePart]:
     """Return the parts of each device's span: busy and idle, and what these are made of."""
     rows: list[TimePart] = []
@@ -68,12 +96,12 @@ def time_parts(timelines: Sequence[DeviceTimeline]) -> list[TimePart]:
 
 
 def longest_gaps(
-    timeline: DeviceTimeline, attribution: Attribution, limit: int, windows: Intervals | None = None
+    timeline: DeviceTimeline, attribution: Attribution, limit: int, windows: Mapping[int, Intervals] | None = None
 ) -> list[GapRow]:
     """Return the longest gaps of a device, all with a `limit` of 0; with `windows`, what of them lies inside."""
     gaps = timeline.gaps
     whole = gaps.end_ns - gaps.start_ns
-    length = whole if windows is None else windows.within(gaps.start_ns, gaps.end_ns)
+    length = whole if windows is None else windows[timeline.device_id].within(gaps.start_ns, gaps.end_ns)
     order = np.argsort(-length, kind="stable")
     order = order[length[order] > 0]
     mine = np.flatnonzero(attribution.operations.device == timeline.device_id)
@@ -105,12 +133,19 @@ def range_path(attribution: Attribution, operation: int) -> str | None:
     return " / ".join(reversed(names)) or None
 
 
-def range_windows(attribution: Attribution, pattern: str) -> Intervals:
-    """Return when work that ranges of a name launched was on the GPU: first start to last end of each instance.
+def range_windows(attribution: Attribution, pattern: str) -> dict[int, Intervals]:
+    """Return for each device when work that ranges of a name launched was on it: first start to last end by instance.
 
     Nothing where the capture has no such range, which `range_summary.RangeSearch` tells.
     """
-    wanted = matching(attribution, pattern)
-    ranges = per_range(attribution, project(attribution))
-    position: Ints = np.flatnonzero(wanted[attribution.spans.name_code[attribution.forest.row]] & ranges.has_work)
+    named = matching(attribution, pattern)[attribution.spans.name_code[attribution.forest.row]]
+    devices = distinct(attribution.operations.device)
+    return {device: _windows(attribution, named, device if len(devices) > 1 else None) for device in devices}
+
+
+def _windows(attribution: Attribution, named: Mask, device: int | None) -> Intervals:
+    """Return the windows of the ranges that are `named`, by their work on one device, or on the only one."""
+    mine = None if device is None else attribution.operations.device == device
+    ranges = per_range(attribution, project(attribution, mine))
+    position: Ints = np.flatnonzero(named & ranges.has_work)
     return union(ranges.first_ns[position], ranges.last_ns[position])

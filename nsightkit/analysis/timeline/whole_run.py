@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from nsightkit.analysis.ranges.nvtx_projection import Attribution
 from nsightkit.analysis.timeline.timeline import DeviceTimeline, TimelineInputs
 
 # Above this ratio of traced to untraced wall time, idle time says more of the profiler than of the program.
@@ -31,7 +32,6 @@ class GraphFigures:
 
     launch_count: int
     hidden_count: int  # graph launches without any traced kernel or copy of theirs
-    node_work_count: int  # kernels and memory operations that graph launches own
     traced_count: int = 0  # graph launches of which begin and end on the GPU are known as a whole
     traced_ns: int = 0  # their time
 
@@ -60,6 +60,13 @@ class RunFigures:
     corrected_idle_share: float | None  # idle_share less what tracing may have added; None where that is not known
     tracing_allows_idle_verdict: bool | None
     mean_launch_ns: float | None
+    hidden_graph_count: int = 0  # launches of CUDA graphs of which not even the time is known: idle may be their work
+    # The idle part of TRANSFER and COMMUNICATION: the host was inside a blocking copy, or waited for a collective.
+    waited: dict[str, float] = field(default_factory=dict)
+
+    def alone(self, name: str) -> float:
+        """Return the share of the span in which copies (TRANSFER) or collectives ran and nothing computed."""
+        return self.shares[name] - self.waited.get(name, 0.0)
 
     @property
     def largest_loss(self) -> str:
@@ -73,7 +80,7 @@ class RunFigures:
         return "GPU" if 1 - self.shares["GPU"] <= LOSS_THRESHOLD else self.largest_loss
 
 
-def graph_figures(inputs: TimelineInputs) -> GraphFigures:
+def graph_figures(inputs: TimelineInputs | Attribution) -> GraphFigures:
     """Return how the graph launches of a capture were traced."""
     names = inputs.calls.names.to_pylist()
     is_launch = np.array([bool(_GRAPH_LAUNCH.match(name or "")) for name in names] + [False])[inputs.calls.name_code]
@@ -82,17 +89,20 @@ def graph_figures(inputs: TimelineInputs) -> GraphFigures:
     np.add.at(owned, work.call[(work.call >= 0) & ~work.is_graph], 1)
     hidden = int((is_launch & (owned == 0)).sum())
     return GraphFigures(
-        max(int(is_launch.sum()), work.graph_count), max(hidden, work.graph_count), int(owned[is_launch].sum()),
-        work.graph_count, int(work.duration_ns[work.is_graph].sum()),
+        max(int(is_launch.sum()), work.graph_count), max(hidden, work.graph_count), work.graph_count,
+        int(work.duration_ns[work.is_graph].sum()),
     )  # fmt: skip
 
 
-def run_figures(timelines: Sequence[DeviceTimeline], tracing_ratio: float | None = None) -> RunFigures | None:
+def run_figures(
+    timelines: Sequence[DeviceTimeline], tracing_ratio: float | None = None, hidden_graph_count: int = 0
+) -> RunFigures | None:
     """Return the figures of a run; None where nothing ran on a GPU.
 
     Args:
         timelines: the devices of the run.
         tracing_ratio: wall time of the traced run by that of the same run untraced.
+        hidden_graph_count: `GraphFigures.lost_count` of the capture.
     """
     span = sum(timeline.span_ns for timeline in timelines)
     if not span:
@@ -110,7 +120,7 @@ def run_figures(timelines: Sequence[DeviceTimeline], tracing_ratio: float | None
     return RunFigures(
         span, {name: time / span for name, time in costs.items()}, idle / span, late / idle if told else None,
         tracing_ratio, _corrected(idle / span, tracing_ratio), allowed,
-        sum(launches) / len(launches) if launches else None,
+        sum(launches) / len(launches) if launches else None, hidden_graph_count, _waited(timelines, span),
     )  # fmt: skip
 
 
@@ -126,6 +136,11 @@ def _costs(timeline: DeviceTimeline) -> dict[str, int]:
         "QUEUED": idle["queued"],
         "UNKNOWN": idle["unknown"],
     }
+
+
+def _waited(timelines: Sequence[DeviceTimeline], span_ns: int) -> dict[str, float]:
+    causes = {"TRANSFER": "copy", "COMMUNICATION": "collective"}
+    return {name: sum(t.idle_by_cause[cause] for t in timelines) / span_ns for name, cause in causes.items()}
 
 
 def _corrected(idle_share: float, ratio: float | None) -> float | None:
