@@ -188,6 +188,8 @@ def test_storage_by_url_without_a_cluster(captures, tmp_path):
         (("-o", "nostorage://x/run"), "nostorage"),
         (("--scheduler", "tcp://127.0.0.1:1"), "no Dask scheduler answers at tcp://127.0.0.1:1"),
         (("--scheduler", "nonsense://x"), "no Dask scheduler answers"),
+        (("--scheduler", "head"), "head is no address of a Dask scheduler, which has a port: tcp://host:8786"),
+        (("--scheduler", "tcp://head"), "tcp://head is no address of a Dask scheduler, which has a port"),
     ],
 )
 def test_what_is_not_to_be_had_is_said(captures, tmp_path, monkeypatch, argv, told):

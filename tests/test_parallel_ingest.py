@@ -17,7 +17,7 @@ from builders.nsys import BUSY, Capture, Kernel, write_sqlite
 from nsightkit.cli import cli
 from nsightkit.cli.ingest import usual_jobs
 from nsightkit.ingest import IngestOptions, ingest_paths, nsys_tables, parallel, store
-from nsightkit.ingest.dataset import rank_in
+from nsightkit.ingest.capture_names import rank_in
 from nsightkit.run import Run
 
 COUNT = 6

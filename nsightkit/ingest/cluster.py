@@ -9,6 +9,7 @@ Source: distributed raises KilledWorker for a task that was at hand when allowed
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -19,6 +20,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 # Wait so long for the scheduler, and for the first worker.
 _PATIENCE_S = 20
+# With a port, or of a kind that has none, as inproc://.
+_ADDRESS = re.compile(r":\d+$|^(?!(?:tcp|tls|wss?|ucx)://)[a-z]+://")
 # Parts that one task of a reduction puts together.
 _FAN_IN = 8
 
@@ -74,6 +77,12 @@ def connected(address: str) -> Iterator[Cluster]:
             "--scheduler needs dask, which is not installed; install it with  pip install 'nsightkit[dask]'",
             slug="dask-missing",
         ) from None
+    if not _ADDRESS.search(address):
+        # Client would refuse it too, and then wait for it while it is cleared away.
+        raise IngestError(
+            f"{address} is no address of a Dask scheduler, which has a port: tcp://host:8786, as it prints it",
+            slug="no-scheduler",
+        )
     try:
         client = Client(address, timeout=_PATIENCE_S, set_as_default=False)
     except (OSError, ValueError) as error:

@@ -6,13 +6,13 @@ Nothing is written; captures are read straight from their files.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nsightkit.errors import NsightkitError
+from nsightkit.ingest.capture_names import rank_of
 from nsightkit.ingest.reader import CaptureData, Wanted, wanted_columns
 from nsightkit.ingest.sources import Failure, Source, find_sources
 from nsightkit.run import Capture, Run, RunInfo, is_run, rank_runs
@@ -218,14 +218,8 @@ def capture_of(source: Source, data: CaptureData) -> Capture:
         source=", ".join(path.name for path in source.paths),
         scope=data.scope,
         notes=data.notes,
-        rank=_rank_of(source.paths[0]) if data.rank is None else data.rank,
+        rank=rank_of(source.paths[0]) if data.rank is None else data.rank,
     )
-
-
-# What '-o run-rank%q{RANK}' makes of a file name. The number that nsys adds of itself (report1) says nothing, and a
-# local rank starts at 0 again on each host.
-_RANK = re.compile(r"(?<![a-z])rank[-_.=]?(\d{1,9})(?!\d)", re.IGNORECASE)
-_LOCAL = re.compile(r"local[-_.]?rank[-_.=]?\d+", re.IGNORECASE)
 
 
 def tables_of(run: Run, capture: Capture, wanted: Mapping[str, Sequence[str] | None]) -> dict[str, pa.Table]:
@@ -241,22 +235,6 @@ def tables_of(run: Run, capture: Capture, wanted: Mapping[str, Sequence[str] | N
         for name, columns in wanted.items()
         if capture.row_counts.get(name)
     }
-
-
-def rank_in(file_name: str) -> int | None:
-    """Return the rank that a file name states, None where it states none or several.
-
-    >>> rank_in("train-rank3.sqlite"), rank_in("report3.sqlite"), rank_in("local_rank0.sqlite")
-    (3, None, None)
-    """
-    found = {int(number) for number in _RANK.findall(_LOCAL.sub("", file_name))}
-    return found.pop() if len(found) == 1 else None
-
-
-def _rank_of(path: Path) -> int | None:
-    """Return the rank that the name of a file states, or else that of its folder (job/rank3/report1.sqlite)."""
-    own = rank_in(path.name)
-    return rank_in(path.absolute().parent.name) if own is None else own
 
 
 def merge_infos(infos: Sequence[RunInfo]) -> RunInfo:

@@ -36,7 +36,7 @@ def _files(path: Path) -> list[Path]:
     if path.is_dir():
         return sorted(file for file in path.iterdir() if file.suffix in (".json", ".jsonl"))
     if not path.is_file():
-        raise IngestError(f"{path}: no such file or folder{near_name(path)}", slug="no-results")
+        raise IngestError(f"{path}: no such file or folder{near_name(path)}", slug="no-such-file")
     return [path]
 
 

@@ -18,7 +18,6 @@ from nsightkit.ingest.ncu_text import PageTable, PrintedText, looks_printed_by_n
 from nsightkit.ingest.reader import CaptureData, Wanted
 
 BACKEND = "ncu"
-SCOPE = "each profiled kernel launch by itself"
 _IDENTITY = (
     "ID",
     "Process ID",
@@ -59,7 +58,7 @@ def read(paths: tuple[Path, ...], wanted: Wanted) -> CaptureData:
         IngestError: no file has a table that can be read; the message says why.
     """
     launches, notes = read_launches(paths)
-    return capture_data(launches, wanted, scope=SCOPE, notes=notes)
+    return capture_data(launches, wanted, notes=notes)
 
 
 def read_launches(paths: tuple[Path, ...]) -> tuple[list[Launch], tuple[str, ...]]:

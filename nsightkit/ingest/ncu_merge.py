@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from nsightkit import metrics
 from nsightkit.ingest.ncu_numbers import NumberFormat, is_missing
-from nsightkit.ingest.ncu_rows import Launch, Metric, Rule, Triple, capability_of, without_links
+from nsightkit.ingest.ncu_rows import DURATION, GPU_NAME, Launch, Metric, Rule, Triple, capability_of, without_links
 from nsightkit.ingest.ncu_units import to_base
 
 _NAMED_SECTIONS = ("Command line profiler metrics", "section0")
@@ -23,8 +23,6 @@ _KEY_COLUMNS = ("ID", "Process ID", "Kernel Name", "Grid Size", "Block Size", "D
 _RANGE = re.compile(r'"((?:[^"]|"(?!\s|$))*)"')
 # name:payload type:payload:color type:color:message type:message, where the message mostly repeats the name.
 _NVTX = re.compile(r"(?P<name>.*):[^:]*:[^:]*:[^:]*:[^:]*:[^:]*:(?:(?P=name)|none)", re.DOTALL)
-_DURATION = "gpu__time_duration.sum"
-_GPU_NAME = "device__attribute_display_name"
 
 LaunchKey = tuple[str, ...]
 
@@ -153,9 +151,9 @@ def _launch(gathered: GatheredLaunch) -> Launch:
     # What the page names outweighs what is known by its label.
     readings = gathered.labeled | gathered.readings
     raw = {name: r.value for name, r in readings.items() if r.value is not None and math.isfinite(r.value)}
-    duration = readings.get(_DURATION)
+    duration = readings.get(DURATION)
     failed = duration is not None and duration.value is not None and math.isnan(duration.value)
-    gpu_name = readings.get(_GPU_NAME)
+    gpu_name = readings.get(GPU_NAME)
     capability = identity.get("CC", "")
     return Launch(
         kernel_name=identity.get("Kernel Name", "").strip() or "(no name)",

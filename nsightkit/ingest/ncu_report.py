@@ -22,6 +22,8 @@ from nsightkit.ingest.ncu_container import MAGIC, Container, is_container, walk
 from nsightkit.ingest.ncu_rows import (
     CLUSTER_NUMBERS,
     DEVICE_NUMBERS,
+    DURATION,
+    GPU_NAME,
     STALL_NUMBERS,
     Launch,
     Metric,
@@ -36,15 +38,12 @@ from nsightkit.ingest.ncu_units import to_base
 from nsightkit.ingest.reader import CaptureData, Wanted, wants
 
 BACKEND = "ncu"
-SCOPE = "each profiled kernel launch by itself"
 _FUNCTION, _DEMANGLED = 0, 1
 _STRING, _NUMBERS = 2, (3, 4, 5, 6)
 _KERNEL = 0
 _WORKLOADS = {1: "range", 2: "command list", 3: "graph", 4: "subgrid schedule"}
 _RULE_KINDS = {1: "OK", 2: "OPTIMIZATION", 3: "WARNING", 4: "ERROR"}
 _SPEEDUP_KINDS = {1: "LOCAL", 2: "GLOBAL"}
-_DURATION = "gpu__time_duration.sum"
-_GPU_NAME = "device__attribute_display_name"
 _PLACES = ("launch__device_id", "launch__context_id", "launch__stream_id")
 _GEOMETRY = tuple(
     f"launch__{what}_{part}" for what in ("grid", "block") for part in ("dim_x", "dim_y", "dim_z", "size")
@@ -74,7 +73,7 @@ def read(paths: tuple[Path, ...], wanted: Wanted) -> CaptureData:
     tool_version = facts.pop("tool_version", None)
     read_with = _read_with_library if importlib.util.find_spec("ncu_report") else _read_with_ncu
     launches, notes = read_with(path, wanted, container)
-    return capture_data(launches, wanted, tool_version=tool_version, scope=SCOPE, facts=facts, notes=notes)
+    return capture_data(launches, wanted, tool_version=tool_version, facts=facts, notes=notes)
 
 
 def _read_with_ncu(path: Path, wanted: Wanted, container: Container) -> tuple[list[Launch], tuple[str, ...]]:
@@ -108,11 +107,15 @@ def _read_with_library(path: Path, wanted: Wanted, container: Container) -> tupl
 
 @contextmanager
 def _under_its_suffix(path: Path) -> Iterator[Path]:
-    """Give a name under which the library opens the file: it tells compressed reports by their suffix alone."""
+    """Give a name under which the library opens the file: it tells compressed reports by their suffix alone.
+
+    It takes names in UTF-8 only.
+    """
     with path.open("rb") as file:
         compressed = file.read(len(MAGIC)) != MAGIC
     suffix = ".ncu-repz" if compressed else ".ncu-rep"
-    if path.suffix == suffix or (not compressed and path.suffix != ".ncu-repz"):
+    fits = path.suffix == suffix or (not compressed and path.suffix != ".ncu-repz")
+    if fits and str(path).isprintable():
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="nsightkit-") as folder:
@@ -177,7 +180,7 @@ class _ActionReader:
             grid=_triple(raw, _GEOMETRY[:4]),
             block=_triple(raw, _GEOMETRY[4:]),
             nvtx_path=_nvtx_path(action.nvtx_state()),
-            gpu_name=_text(action, _GPU_NAME),
+            gpu_name=_text(action, GPU_NAME),
             compute_capability=capability_of(raw),
             raw=raw,
             metrics=_all_metrics(action) if self._with_metrics else [],
@@ -204,7 +207,7 @@ def _triple(raw: dict[str, float], names: tuple[str, ...]) -> Triple:
 
 def _has_failed(action: Any) -> bool:
     """Say whether ncu could not measure the launch: it then writes a duration that is no number."""
-    duration = action.metric_by_name(_DURATION)
+    duration = action.metric_by_name(DURATION)
     return duration is not None and duration.has_value() and math.isnan(duration.as_double())
 
 

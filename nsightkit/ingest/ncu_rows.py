@@ -24,6 +24,9 @@ _LINK = re.compile(
     r"@url:(?P<text>[^@]*?):(?:https?:)?//[^@]*@|@(?:section|source|sass|ptx|metric):[^@:]*:(?P<label>[^@]*)@"
 )
 _DEVICE = "device__attribute_"
+GPU_NAME = "device__attribute_display_name"
+DURATION = "gpu__time_duration.sum"
+SCOPE = "each profiled kernel launch by itself"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +125,7 @@ def capture_data(launches: Sequence[Launch], wanted: Wanted, **others: Any) -> C
         if wants(wanted, name)
     }
     facts = agreed_facts(launches) | others.pop("facts", {})
-    return CaptureData("ncu", tables, facts=facts, **others)
+    return CaptureData("ncu", tables, scope=SCOPE, facts=facts, **others)
 
 
 def _only(columns: Columns, names: tuple[str, ...] | None) -> Columns:

@@ -7,6 +7,7 @@ pages (`nsys_pages`), connectorx for numbers, and Python's own sqlite3.
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import tempfile
@@ -234,7 +235,8 @@ def _quoted(name: str) -> str:
 
 
 def _file_uri(path: Path) -> str:
-    return "file:" + urllib.parse.quote(str(path.absolute()), safe="/:")
+    # As bytes: names on a disk need not be UTF-8.
+    return "file:" + urllib.parse.quote(os.fsencode(path.absolute()), safe="/:")
 
 
 def _check_file(path: Path, shown: Path) -> None:

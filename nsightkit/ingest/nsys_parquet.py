@@ -38,7 +38,9 @@ def read(paths: tuple[Path, ...], wanted: Wanted) -> CaptureData:
     Raises:
         IngestError: a table is damaged, or the schema is not known.
     """
-    return capture_data(Folder(paths[0]), wanted)
+    from nsightkit.parquet import require_text
+
+    return capture_data(Folder(require_text(paths[0])), wanted)
 
 
 class Folder:

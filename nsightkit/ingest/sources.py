@@ -4,9 +4,11 @@ In: paths of captures or of folders. Out: `Source` values, each the files of one
 and `Failure` values for what cannot be one. A file's content decides, never its name.
 """
 
+import errno
 import gzip
 import hashlib
 import importlib
+import os
 import re
 import zlib
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import cast
 
 from nsightkit.errors import IngestError, NsightkitError
+from nsightkit.ingest.capture_names import names_of, rank_of
 from nsightkit.ingest.reader import CaptureData, Reader, Wanted
 from nsightkit.run import CAPTURE_NAME, LOG_NAME, is_run
 
@@ -126,12 +129,15 @@ def _ends(path: Path) -> bytes:
 
 
 def _copies(paths: Sequence[Path]) -> dict[Path, Path]:
-    """Return file -> the earlier of `paths` with the same content; a link is its target, which is no copy of itself."""
+    """Return file -> which of `paths` has the same content and is read: the first whose name states a rank, or at all.
+
+    A link is its target, which is no copy of itself.
+    """
     alike = _alike([[path for path in paths if path.is_file()]], lambda path: path.stat().st_size)
     copies: dict[Path, Path] = {}
     first: dict[bytes, Path] = {}
     # A thousand ranks may have files of one size: only those that begin and end alike are read as a whole.
-    for path in (p for group in _alike(alike, _ends) for p in group):
+    for path in (p for group in _alike(alike, _ends) for p in sorted(group, key=lambda p: rank_of(p) is None)):
         with path.open("rb") as file:
             original = first.setdefault(hashlib.file_digest(file, "blake2b").digest(), path)
         if original.resolve() != path.resolve():
@@ -140,8 +146,7 @@ def _copies(paths: Sequence[Path]) -> dict[Path, Path]:
 
 
 def _captures_in(path: Path, failures: list[Failure]) -> Iterator[tuple[str, Path]]:
-    if not path.exists():
-        raise IngestError(f"{path}: no such file or folder{near_name(path)}", slug="no-such-file")
+    require_input(path)
     reader = reader_for(path)
     if reader is not None:
         yield reader, path
@@ -151,29 +156,50 @@ def _captures_in(path: Path, failures: list[Failure]) -> Iterator[tuple[str, Pat
         raise IngestError(f"{path}: {_why_no_capture(path)}", slug="not-a-capture")
 
 
+def require_input(path: Path) -> None:
+    """Raise where nothing can be read at `path`.
+
+    Raises:
+        IngestError: there is nothing, a link to nothing, or no permission.
+    """
+    if not os.path.exists(path):
+        if any(os.path.isdir(folder) and not os.access(folder, os.X_OK) for folder in path.parents):
+            raise IngestError(f"{path}: cannot be read ({os.strerror(errno.EACCES)})", slug="cannot-read")
+        reason = "no such file or folder"
+        if path.is_symlink():
+            reason = f"a link to {path.readlink()}, which is not there"
+        raise IngestError(f"{path}: {reason}{near_name(path)}", slug="no-such-file")
+    if path.is_dir() and not os.access(path, os.R_OK | os.X_OK):
+        raise IngestError(f"{path}: cannot be read ({os.strerror(errno.EACCES)})", slug="cannot-read")
+
+
 def near_name(path: Path) -> str:
     """Return "; did you mean …?" where something beside `path` is called nearly as it, else nothing."""
     from difflib import get_close_matches
 
     try:
-        names = [entry.name for entry in path.parent.iterdir()][:_MOST_NAMES]
+        names = [entry.name for entry in path.parent.iterdir() if entry.name != path.name][:_MOST_NAMES]
     except OSError:
         return ""
-    near = get_close_matches(path.name, names, n=1)
-    return f"; did you mean {path.parent / near[0]}?" if near else ""
+    near = get_close_matches(path.name, names, n=5)
+    # Endings alone make a.sqlite near to b.sqlite.
+    alike = [name for name in near if get_close_matches(path.name.split(".")[0], [name.split(".")[0]])]
+    return f"; did you mean {path.parent / alike[0]}?" if alike else ""
 
 
 def _captures_below(folder: Path, failures: list[Failure]) -> Iterator[tuple[str, Path]]:
     for path in _entries(folder):
         try:
+            require_input(path)
             reader = reader_for(path)
+            inner = list(_captures_below(path, failures)) if reader is None and path.is_dir() else []
         except IngestError as error:
             failures.append(Failure(path, str(error), error.slug, named=False))
             continue
         if reader is not None:
             yield reader, path
         elif path.is_dir():
-            yield from _captures_below(path, failures)
+            yield from inner
         else:
             failures.append(Failure(path, _why_no_capture(path), "not-a-capture", named=False, is_capture=False))
 
@@ -223,7 +249,7 @@ def _head(path: Path) -> bytes:
 
 def _why_no_capture(path: Path) -> str:
     if path.stat().st_size == 0:
-        return "the file is empty"
+        return "the file is empty; copy it again from where it was written, or capture again"
     skipped = next((line for line in _head(path).decode("utf-8", "replace").splitlines() if "SKIPPED: " in line), None)
     if skipped:
         return f'a printout of nsys stats without a table: it said "{skipped.strip()[:200]}"; the capture holds none'
@@ -236,7 +262,7 @@ def _why_no_capture(path: Path) -> str:
 def _why_nothing(folder: Path) -> str:
     runs = sorted(path.name for path in folder.iterdir() if is_run(path))
     if not runs:
-        return "no capture in this folder"
+        return "no capture in this folder or below; name a capture, a folder that holds some, or a run directory"
     return f"a folder of {len(runs)} runs and no capture; name one of them, such as {folder / runs[-1]}"
 
 
@@ -254,19 +280,8 @@ def _grouped(found: Iterable[tuple[str, Path, bool]]) -> list[Source]:
         # A link and its target, or a file that is named and lies in a named folder, are one file.
         if path.resolve() not in [other.resolve() for other, _ in group]:
             group.append((path, named))
-    taken: set[str] = set()
-    return [_source(reader, group, taken, len(groups) > 1) for (reader, _), group in groups.items()]
-
-
-def _source(reader: str, group: list[tuple[Path, bool]], taken: set[str], has_others: bool) -> Source:
-    paths = tuple(path for path, _ in group)
-    base = paths[0].absolute().parent.name if len(paths) > 1 else paths[0].name.split(".")[0]
-    if not base or (has_others and base in ("profile", "ncu", "report")):
-        # Among others such a name says nothing; alone it is what the user called it.
-        base = f"{paths[0].absolute().parent.name}-{base}"
-    name = stem = re.sub(r"[^A-Za-z0-9_-]+", "-", base).strip("-")[:80] or "capture"
-    number = 2
-    while name in taken:
-        name, number = f"{stem}-{number}", number + 1
-    taken.add(name)
-    return Source(reader, paths, name, named=any(named for _, named in group))
+    names = names_of([[path for path, _ in group] for group in groups.values()])
+    return [
+        Source(reader, tuple(path for path, _ in group), name, named=any(named for _, named in group))
+        for ((reader, _), group), name in zip(groups.items(), names, strict=True)
+    ]

@@ -170,6 +170,15 @@ def _sums(item: tuple[Place, str]) -> Any:
     return sums_of(*item)
 
 
+def is_ingest_of(run: Run, sources: Sequence[Source]) -> bool:
+    """Return whether `run` holds just `sources`, read by this version from the files as they are now."""
+    try:
+        info = run.read_info()
+    except NsightkitError:
+        return False
+    return len(info.captures) == len(sources) == len(_complete(sources, place_of(run), IngestOptions()))
+
+
 def _described(info: RunInfo, place: Place, captures: Sequence[Capture]) -> RunInfo:
     if not captures:
         # Stopped before the first was known: what the processes have written by then is listed nowhere. Where nothing
