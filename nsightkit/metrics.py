@@ -159,16 +159,6 @@ def resolve(raw: Mapping[str, float], compute_capability: str | None = None) -> 
     return {name: _first_value(ways, raw) for name, ways in _ways_for(version)}
 
 
-def resolve_one(name: str, raw: Mapping[str, float], compute_capability: str | None = None) -> tuple[float, str] | None:
-    """Return the value of counter `name` and the expression that gave it, None where there is no way to it."""
-    version = _version(compute_capability)
-    for way in counters()[name].alternatives:
-        value = way.value(raw) if way.applies_to(version) else None
-        if value is not None:
-            return value, way.text
-    return None
-
-
 def _version(compute_capability: str | None) -> float | None:
     if compute_capability is None or not re.fullmatch(r"\d+\.\d", compute_capability):
         return None

@@ -1,7 +1,6 @@
 """The paper model: known sizes to the last parameter, FLOP equal to counted ones to the last unit, hand-made bytes."""
 
 import importlib
-import sys
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +10,6 @@ from nsightkit.analysis.work import paper_model as paper
 from nsightkit.analysis.work.model_shapes import ModelShape, known_shapes, shape_of_name
 from nsightkit.errors import AnalysisError, NsightkitError
 from nsightkit.gpus import gpu_of_key
-from nsightkit.resources import resource_dir
 
 
 @pytest.mark.parametrize(
@@ -36,6 +34,8 @@ def test_latent_attention_keeps_one_row():
     assert shape.stored_weights == pytest.approx(15.7e9, rel=0.001)
     # Absorbed form: scores over 512 + 64 values, mixing over 512, for 16 heads.
     assert shape.pair_flop == 2 * 16 * (576 + 512)
+    # Spread out to the heads, as in prefill: keys of 128 + 64 values, values of 128.
+    assert shape.whole_pair_flop == 2 * 16 * (192 + 128)
 
 
 def test_kv_bytes_of_the_assignment():
@@ -169,14 +169,9 @@ def test_unknown_names_are_answered_with_the_known():
 
 
 @pytest.mark.torch
+@pytest.mark.usefixtures("workloads_on_path")
 class TestCounted:
     """FLOP that torch counts while the workload runs."""
-
-    @pytest.fixture(autouse=True)
-    def workloads_on_path(self, monkeypatch):
-        torch = pytest.importorskip("torch")
-        torch.set_num_threads(1)
-        monkeypatch.setattr(sys, "path", [str(resource_dir("workloads")), *sys.path])
 
     def counted(self, work):
         import torch
@@ -286,7 +281,7 @@ class TestCounted:
 
     @pytest.mark.parametrize("dtype", ["float32", "float64"])
     def test_latent_attention(self, dtype):
-        """Absorbed latent attention written out as matrix products: prefill of 5 positions, then two steps."""
+        """Latent attention written out as matrix products: prefill of 5 positions spread out, two absorbed steps."""
         import torch
 
         torch_dtype = getattr(torch, dtype)
@@ -298,15 +293,24 @@ class TestCounted:
         def drawn(*sizes):
             return torch.randn(*sizes, generator=generator, dtype=torch_dtype)
 
+        def spread_out(query, rows):
+            keys_values = (rows[:, :latent] @ drawn(latent, heads * (nope + value))).view(-1, heads, nope + value)
+            keys, values = keys_values.transpose(0, 1).split((nope, value), dim=-1)
+            keys = torch.cat((keys, rows[:, latent:].expand(heads, -1, -1)), dim=-1)
+            return (query @ keys.mT).softmax(-1) @ values
+
         def layer(x, rows):
             new = x.shape[0]
             query = (x @ drawn(width, heads * (nope + rope))).view(new, heads, nope + rope).transpose(0, 1)
             row = x @ drawn(width, latent + rope)
             rows = torch.cat((rows, row))
-            # Keys are never expanded: the queries are brought to the compressed rows instead.
-            absorbed = torch.cat((query[..., :nope] @ drawn(heads, nope, latent), query[..., nope:]), dim=-1)
-            shares = (absorbed @ rows.T.expand(heads, -1, -1)).softmax(-1)
-            mixed = (shares @ rows[:, :latent].expand(heads, -1, -1)) @ drawn(heads, latent, value)
+            if new > 1:
+                mixed = spread_out(query, rows)
+            else:
+                # Keys are never expanded: the queries are brought to the compressed rows instead.
+                absorbed = torch.cat((query[..., :nope] @ drawn(heads, nope, latent), query[..., nope:]), dim=-1)
+                shares = (absorbed @ rows.T.expand(heads, -1, -1)).softmax(-1)
+                mixed = (shares @ rows[:, :latent].expand(heads, -1, -1)) @ drawn(heads, latent, value)
             x = x + mixed.transpose(0, 1).reshape(new, heads * value) @ drawn(heads * value, width)
             return x + ((x @ drawn(width, 32)) * (x @ drawn(width, 32))) @ drawn(32, width), rows
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from nsightkit.analysis.roofs.peaks import DTYPES, Gpu
+from nsightkit.analysis.roofs.peaks import DTYPES, Gpu, dtypes_of
 from nsightkit.analysis.roofs.roofline import place_kernel
 
 HOPPER = Gpu("NVIDIA H100 80GB HBM3", "9.0", 132)
@@ -46,6 +46,18 @@ def test_below_the_ridge_the_roof_is_bandwidth_times_intensity():
     point = place(fp32_flop=1e9).point
     assert point.roof_flop_per_s == pytest.approx(1.0 * 3e12)
     assert point.efficiency == pytest.approx(point.flop_per_s / point.roof_flop_per_s)
+
+
+@pytest.mark.parametrize(
+    ("capability", "tensor"),
+    [("6.1", ""), ("7.0", "fp16"), ("7.5", "fp16 int8"), ("8.0", "fp64 tf32 bf16 fp16 int8"),
+     ("8.9", "fp64 tf32 bf16 fp16 fp8 int8"), ("9.0", "fp64 tf32 bf16 fp16 fp8 int8"),
+     ("10.0", "fp64 tf32 bf16 fp16 fp8 fp4 int8"), (None, "fp64 tf32 bf16 fp16 fp8 fp4 int8")],
+)  # fmt: skip
+def test_each_gpu_has_the_tensor_types_of_its_compute_capability(capability, tensor):
+    found = [dtype.name for dtype in dtypes_of(Gpu(compute_capability=capability))]
+    assert [name for name in found if name.startswith("tensor")] == [f"tensor_{name}" for name in tensor.split()]
+    assert "fp32" in found
 
 
 def test_dtypes_of_one_pipe_add_up():

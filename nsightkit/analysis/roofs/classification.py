@@ -1,7 +1,7 @@
 """The kernels of a capture with their verdicts.
 
 In: rows of the table kernel_counters. Out: `ClassifiedKernel` records. A verdict names its rule, its inputs, how far
-they lie from the threshold, and what was missing; where inputs are missing or suspect it is UNKNOWN.
+they lie from another bound, and what was missing; where inputs are missing or suspect it is UNKNOWN.
 """
 
 from collections.abc import Iterable

@@ -27,6 +27,8 @@ from nsightkit.analysis.roofs.peaks import (
 NS = 1e9
 # Work above this share of the roof is no achievement but a wrong input.
 ABOVE_ROOF = 1.02
+# Below this share of its roof something else limits a kernel: latency, or traffic and units that are not shown.
+NEAR_ROOF = 0.6
 # GeForce: at its roof for FP32 accumulation the tensor pipe counts as active in half of the cycles.
 TENSOR_ACTIVITY_FACTOR = 2.0
 # A second type with at least this share of its pipe's time is named beside the first.

@@ -210,7 +210,7 @@ def _row(kernel: ClassifiedKernel, level: Level, place: tuple[RooflinePoint | No
         point=point,
         flop=point.flop if point else None,
         kernel_name=kernel.kernel_name,
-        missing=kernel.verdict.missing,
+        missing=_missing(kernel, level, bandwidth) or kernel.verdict.missing,
         flags=kernel.verdict.flags,
         range_name=range_of(kernel.nvtx_path),
         grid=kernel.grid,
@@ -219,6 +219,14 @@ def _row(kernel: ClassifiedKernel, level: Level, place: tuple[RooflinePoint | No
         bandwidth_source=bandwidth.source if bandwidth else "",
         immaterial=kernel.verdict.immaterial,
     )
+
+
+def _missing(kernel: ClassifiedKernel, level: Level, bandwidth: Peak | None) -> tuple[str, ...]:
+    """Return what a cache's level lacks for a place; the level that judges is the verdict's own affair."""
+    if level is LEVELS[0] or kernel.verdict.tier == "none":
+        return ()
+    lacking = {level.moved: kernel.counters.get(level.moved), level.peak: bandwidth}
+    return tuple(name for name, value in lacking.items() if value is None)
 
 
 def by_family(rows: Sequence[RooflineRow]) -> list[RooflineRow]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nsightkit.analysis.arrays import Ints, Mask, arrow_mask, ints, words
-from nsightkit.analysis.ranges.phases import PhaseInstances, phase_instances
+from nsightkit.analysis.ranges.phases import OUTSIDE, PhaseInstances, phase_instances
 from nsightkit.analysis.results import RooflineRow
 from nsightkit.analysis.roofs.peaks import Gpu, bandwidth_of
 from nsightkit.analysis.roofs.roofline import NS, TENSOR_ACTIVITY_FACTOR
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 # Fewer samples than this make no mean.
 LEAST_SAMPLES = 10
 WHOLE_CAPTURE = "whole capture"
-OUTSIDE = "outside all ranges"
 ISSUE, TENSOR, READ, WRITE = "sm_issue_pct", "tensor_active_pct", "dram_read_pct", "dram_write_pct"
 DRAM = "dram_pct"
 DEVICE_WIDE = "sampled: means over the whole GPU while the phase ran, idle time between its kernels included"

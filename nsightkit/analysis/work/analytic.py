@@ -15,15 +15,13 @@ from dataclasses import dataclass
 
 from nsightkit.analysis.results import RooflinePoint, RooflineRow
 from nsightkit.analysis.roofs.peaks import DTYPES, FP64_ON_TENSOR, Gpu, Peak, bandwidth_of, dtypes_of, peak_of
-from nsightkit.analysis.roofs.roofline import ABOVE_ROOF, NS
+from nsightkit.analysis.roofs.roofline import ABOVE_ROOF, NEAR_ROOF, NS
 from nsightkit.analysis.roofs.rules.ridge import SHEET_UNCERTAINTY
 from nsightkit.analysis.work.formulas import formula_of
 from nsightkit.analysis.work.work_model import CallRecord
 
 EXPERIMENTAL = "experimental: work from shapes, not compared with counters"
 AT_RIDGE = f"at the ridge, within what these peaks are known to ({SHEET_UNCERTAINTY * 100:.0f} %); both sides may bound"
-# Below this share of both roofs shapes cannot tell latency from traffic and units that they do not show.
-NEAR_ROOF = 0.6
 _LABELS = {dtype.name: dtype.label for dtype in DTYPES}
 
 

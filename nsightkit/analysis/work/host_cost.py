@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nsightkit.analysis.arrays import ints
-from nsightkit.analysis.ranges.nvtx_projection import attribute
+from nsightkit.analysis.arrays import Mask, ints, lanes
+from nsightkit.analysis.ranges.nvtx_projection import Spans, attribute
 from nsightkit.analysis.ranges.range_scope import rows_inside, tables_inside
 from nsightkit.analysis.ranges.range_summary import matching
+from nsightkit.analysis.timeline.intervals import union
 from nsightkit.analysis.work.operations import CaptureTables
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class HostCost:
 
     range_name: str
     range_count: int
-    wall_ns: int  # of the ranges, on the CPU
+    wall_ns: int  # of the ranges, on the CPU; where ranges nest, the outermost of each thread
     operator_count: int | None = None
     operator_ns: int | None = None  # inside operators; the rest of the wall is Python, ranges and waiting
     launch_count: int | None = None  # kernels that ran
@@ -74,13 +75,20 @@ def host_cost(tables: CaptureTables, operators: pa.Table | None, name: str) -> H
     return HostCost(
         name,
         int(mine.sum()),
-        int((spans.end_ns[mine] - spans.start_ns[mine]).sum()),
+        _wall_ns(spans, mine),
         None if inside is None else inside.num_rows,
         None if inside is None else int(ints(inside, "self_ns", 0).sum()),
         kernels.num_rows if launched else None,
         int(ints(kernels, "duration_ns", 0).sum()) if launched else None,
         *called,
     )
+
+
+def _wall_ns(spans: Spans, mine: Mask) -> int:
+    """Return the time of the ranges in `mine`, summed over threads: ranges that nest or overlap count it once."""
+    lane, _, threads = lanes(spans.process[mine], spans.thread[mine])
+    start, end = spans.start_ns[mine], spans.end_ns[mine]
+    return sum(union(start[lane == each], end[lane == each]).total_ns for each in range(threads.size))
 
 
 def _calls(calls: pa.Table) -> tuple[int, int]:

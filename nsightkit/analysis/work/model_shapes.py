@@ -164,10 +164,24 @@ class ModelShape:
 
     @property
     def pair_flop(self) -> int:
-        """FLOP of attention for one new position and one position that it sees, in one layer: scores and mixing."""
+        """FLOP of attention for one new position and one position that it sees, in one layer: scores and mixing.
+
+        A step of latent attention reads the compressed rows as they are: the queries are brought to them (absorbed).
+        """
         if self.latent_width:
             return 2 * self.heads * (2 * self.latent_width + self.rope_width)
         return 4 * self.heads * self.head_width
+
+    @property
+    def whole_pair_flop(self) -> int:
+        """The same in a pass that makes all the keys and values it sees, as prefill does.
+
+        Latent attention spreads them out to the heads then, which its linear maps count once a position.
+        Source: DeepSeek-AI (2024), section 2.1.2; the published inference code attends so in prefill.
+        """
+        if self.latent_width:
+            return 2 * self.heads * (self.nope_width + self.rope_width + self.value_width)
+        return self.pair_flop
 
 
 @cache

@@ -113,6 +113,7 @@ class Operations:
     kernel_count: int
     call: Codes  # row of the launching call, -1 where it is not known
     graph_count: int = 0  # launches of CUDA graphs whose kernels are hidden
+    reversed_count: int = 0  # of the whole capture: work that ends before it starts, counted as 0 ns
 
     @property
     def size(self) -> int:
@@ -127,12 +128,16 @@ class Operations:
     @cached_property
     def is_kernel(self) -> Mask:
         """Which are kernels."""
-        return np.arange(self.size) < self.kernel_count
+        found = np.zeros(self.size, np.bool_)
+        found[: self.kernel_count] = True
+        return found
 
     @cached_property
     def is_graph(self) -> Mask:
         """Which are whole CUDA graphs."""
-        return np.arange(self.size) >= self.size - self.graph_count
+        found = np.zeros(self.size, np.bool_)
+        found[self.size - self.graph_count :] = True
+        return found
 
     def only(self, mask: Mask) -> Operations:
         """Return the operations in `mask`."""
@@ -165,12 +170,23 @@ def read_condensed(capture_id: str, rows_of: Callable[[str], pa.Table | None]) -
     def given(*names: str) -> CaptureTables:
         return replace(empty, **{name: rows for name in names if (rows := rows_of(name)) is not None})
 
-    calls = read_calls(given("cuda_api_calls"))
-    operations = read_operations(given("kernel_launches", "memory_operations", "graph_launches"), calls)
+    operations, process = _unjoined(given("kernel_launches", "memory_operations", "graph_launches"))
+    # What was not copied is a view of the rows, and would keep their columns.
+    operations, process = replace(operations, correlation=narrowest(operations.correlation)), narrowest(process)
+    many = operations.size > MANY
+    if many:
+        give_back()
+    rows = given("cuda_api_calls")
+    if many:
+        give_back()
+    calls = read_calls(rows)
+    del rows
+    operations = _joined_with(calls, operations, process)
     # They are joined: the ids have done their work.
     work = (_without_ids(calls, calls.lane.size), _without_ids(operations, operations.size))
+    del calls, operations, process
     read = replace(given("nvtx_ranges"), work=work)
-    if operations.size > MANY:
+    if many:
         give_back()
     return read
 
@@ -186,41 +202,57 @@ def read_calls(tables: CaptureTables) -> Calls:
     rows = tables.cuda_api_calls
     start = ints(rows, "start_ns")
     codes, names = words(rows, "name")
-    end = start + np.maximum(ints(rows, "duration_ns", 0), 0)
+    end = np.maximum(ints(rows, "duration_ns", 0), 0)
+    end += start
     lane, processes, threads = lanes(ints(rows, "process_id"), ints(rows, "thread_id"))
-    return Calls(start, end, lane, processes, threads, narrowest(ints(rows, "correlation_id")), codes, names)
+    return Calls(start, end, lane, processes, threads, ints(rows, "correlation_id"), codes, names)
 
 
 def read_operations(tables: CaptureTables, calls: Calls) -> Operations:
     """Return the GPU work of a capture, joined with its calls by correlation id and process."""
-    if tables.work is not None:
-        return tables.work[1]
+    return tables.work[1] if tables.work is not None else _joined_with(calls, *_unjoined(tables))
+
+
+def _joined_with(calls: Calls, operations: Operations, process: Ints | Codes) -> Operations:
+    work = (process, operations.correlation)
+    return replace(operations, call=join_launches(work, (calls.lane, calls.correlation), calls.lane_process))
+
+
+def _unjoined(tables: CaptureTables) -> tuple[Operations, Ints | Codes]:
+    """Return the GPU work of a capture without its calls, and the process of each piece."""
     graphs = tables.graph_launches if tables.graph_launches is not None else tables.kernel_launches.slice(0, 0)
     sources = ((tables.kernel_launches, "kernel_name"), (tables.memory_operations, "operation"), (graphs, None))
     codes: list[Codes] = []
     names: list[str] = []
     for rows, name in sources:
         found, distinct = words(rows, name) if name else (np.zeros(rows.num_rows, np.int32), [GRAPH_NAME])
-        codes.append(np.where(found >= 0, found + np.int32(len(names)), np.int32(-1)))
+        codes.append(np.where(found >= 0, found + np.int32(len(names)), np.int32(-1)) if names else found)
         names += distinct if isinstance(distinct, list) else distinct.to_pylist()
     worked = [rows for rows, _ in sources]
-    # One column after the other, each narrow at once: of 5M launches all of them wide would be 240 MB more.
-    correlation = narrowest(_joined(worked, "correlation_id"))
-    call = join_launches(narrowest(_joined(worked, "process_id")), correlation, calls.process, calls.correlation)
+    correlation, process = (_joined(worked, name) for name in ("correlation_id", "process_id"))
     device, stream = (_joined(worked, name, np.int32) for name in ("device_id", "stream_id"))
     start = _joined(worked, "start_ns")
-    end = np.maximum(_joined(worked, "duration_ns"), 0)
+    duration = _joined(worked, "duration_ns")
+    # A null is -1 here.
+    backwards = int((duration < -1).sum())
+    end = np.maximum(duration, 0)
+    del duration
     end += start
     return Operations(
-        start, end, device, stream, correlation, np.concatenate(codes), tuple(names),
-        tables.kernel_launches.num_rows, call, graphs.num_rows,
-    )  # fmt: skip
+        start, end, device, stream, correlation, _in_one([part for part in codes if part.size]), tuple(names),
+        tables.kernel_launches.num_rows, np.empty(0, np.int32), graphs.num_rows, backwards,
+    ), process  # fmt: skip
 
 
 def _joined(tables: list[pa.Table], name: str, dtype: type[np.integer[Any]] = np.int64) -> npt.NDArray[Any]:
     """Return a column of one table after the other, null as -1."""
     parts = [ints(rows, name).astype(dtype, copy=False) for rows in tables if rows.num_rows]
-    return parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0, dtype), *parts])
+    return _in_one(parts) if parts else np.zeros(0, dtype)
+
+
+def _in_one(parts: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """Return the parts one after the other; a single one, as most captures have it, without a copy."""
+    return parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0, np.int32), *parts])
 
 
 _Whole = TypeVar("_Whole", Calls, Operations)

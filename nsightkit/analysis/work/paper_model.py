@@ -20,21 +20,21 @@ DTYPES = {
     "bfloat16": (2, "tensor_bf16_flop_per_s"),
     "float16": (2, "tensor_fp16_flop_per_s"),
 }
+# Source: 2·m·n·k for a matrix product is the convention of torch.utils.flop_counter and of the data sheets; the time is
+# that of the roofline of Williams, Waterman and Patterson (2009).
 FORMULAS = {
     "kv_bytes": "batch × positions × layers × values a position × bytes per value, + scales where quantized",
     "active_weights": "parameters − experts that a token is not sent to",
     "linear_flop": "2 × weights met × tokens",
     "attention_flop": "4 × layers × heads × head width × new × seen positions; no causal half left out",
     "latent_attention_flop": "2 × layers × heads × (2 × latent width + rope width) × new × seen positions",
+    "whole_latent_attention_flop": "2 × layers × heads × (nope + rope + value width) × new × seen positions; no causal "
+    "half left out",
     "head_flop": "2 × width × vocabulary × sequences: only the last position is mapped",
     "bytes": "weights once a forward pass + embedding rows + cache read + cache written",
     "intensity": "FLOP ÷ bytes",
     "time": "max(FLOP ÷ peak, bytes ÷ bandwidth), summed over forward passes",
     "capacity": "(memory − weights) ÷ cache of one sequence, rounded down",
-}
-SOURCES = {
-    "flop": "2·m·n·k for a matrix product: the convention of torch.utils.flop_counter and of the data sheets",
-    "roofline": "Williams, Waterman and Patterson (2009)",
 }
 
 
@@ -159,11 +159,12 @@ def forward_cost(shape: ModelShape, work: Work, new: int, seen: int) -> Cost:
     Without a cache `new` equals `seen`, and nothing is read from one.
     """
     tokens = work.batch * new
+    pair_flop = shape.whole_pair_flop if new == seen else shape.pair_flop
     weights = shape.read_weights(tokens) + shape.head_weights
     rows = tokens * shape.width * (2 if shape.learned_positions else 1)
     return Cost(
         linear_flop=2 * shape.token_weights * tokens,
-        attention_flop=shape.layers * shape.pair_flop * work.batch * new * seen,
+        attention_flop=shape.layers * pair_flop * work.batch * new * seen,
         head_flop=2 * shape.head_weights * work.batch,
         weight_bytes=(weights + rows) * work.value_bytes,
         kv_read_bytes=kv_bytes(shape, work, seen - new) if work.cached else 0.0,

@@ -95,7 +95,7 @@ def _range(attribution: Attribution) -> Column:
 def _phase(attribution: Attribution) -> Column:
     nodes = attribution.nodes
     outermost = np.arange(nodes.size, dtype=np.int32)
-    for level in nodes.levels()[1:]:
+    for level in nodes.levels[1:]:
         outermost[level] = outermost[nodes.parent[level]]
     node = attribution.node
     return _range_column(attribution, np.where(node >= 0, outermost[node], -1) if nodes.size else node)

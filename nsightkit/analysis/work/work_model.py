@@ -216,9 +216,3 @@ def _range_of(record: CallRecord, threads: Mapping[tuple[Any, Any], Sequence[Row
             if _end(row) > record.start_ns:
                 return str(row["name"])
     return ""
-
-
-def time_with_work(records: Iterable[CallRecord]) -> tuple[int, int]:
-    """Return (time of calls that have a figure for their work, time of all)."""
-    items = list(records)
-    return sum(r.time_ns for r in items if r.work), sum(r.time_ns for r in items)

@@ -20,12 +20,23 @@ def judge(evidence: Evidence, margin: float) -> Verdict:
     high, apart = max(compute, memory), abs(compute - memory)
     larger = "COMPUTE" if compute > memory else "MEMORY" if memory > compute else "BALANCED"
     if high >= HIGH_PCT:
-        return _verdict(evidence, larger, "High Throughput", min(high - HIGH_PCT, apart))
+        return _verdict(evidence, larger, "High Throughput", _high_margin(high, high - apart))
     if high < LOW_PCT:
         return _verdict(evidence, "LATENCY", _low_title(evidence), LOW_PCT - high)
     if apart >= APART_POINTS:
-        return _verdict(evidence, larger, f"High {larger.capitalize()} Throughput", apart - APART_POINTS)
-    return _verdict(evidence, "BALANCED", "Balanced Throughput", APART_POINTS - apart)
+        margin = min(apart - APART_POINTS, high - LOW_PCT)
+        return _verdict(evidence, larger, f"High {larger.capitalize()} Throughput", margin)
+    margin = min(APART_POINTS - apart, high - LOW_PCT, HIGH_PCT - high)
+    return _verdict(evidence, "BALANCED", "Balanced Throughput", margin)
+
+
+def _high_margin(high: float, low: float) -> float:
+    """Return how far the busier side may fall, or the other rise, until the bound is another.
+
+    Below 80 % it is another title that names the same side, as long as both are 10 points apart.
+    """
+    kept_down_to = min(HIGH_PCT, max(LOW_PCT, low + APART_POINTS))
+    return high - max(low, kept_down_to)
 
 
 def _low_title(evidence: Evidence) -> str:

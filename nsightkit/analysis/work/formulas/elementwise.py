@@ -71,6 +71,9 @@ def _elementwise(call: OperatorCall) -> Work:
     base, tensors = _base(call.name), call.tensors()
     if not tensors:
         raise ValueError(f"{call.name}: no tensors")
+    if base == "where" and len(tensors) == 1:
+        # Of numbers the trace has no type, and of one input the result has as many rows as the values say.
+        raise ValueError(f"{call.name}: the size of the result is not known")
     in_place = call.name.endswith("_")
     shape = tensors[0].shape if in_place else broadcast(tensors)
     values = [t for t in tensors if not (base in ("where", "masked_fill") and t.dtype == "bool")] or tensors
