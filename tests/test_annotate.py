@@ -3,9 +3,11 @@
 import json
 import math
 import random
+import re
 import statistics
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -314,6 +316,28 @@ class TestResults:
         assert data["outlier_rule"] == annotate.OUTLIER_RULE
         assert data["machine"]["device_name"].startswith("cpu")
         assert [p.name for p in path.parent.iterdir()] == ["results.json"]
+
+    def test_what_the_docs_name_is_there_and_the_schema_has_the_words_of_json_schema_alone(self):
+        said = (Path(__file__).parents[1] / "docs" / "studies.md").read_text(encoding="utf-8")
+        named = set(re.findall(r"annotate\.([A-Za-z_]+)", said))
+        assert "RESULTS_SCHEMA" in named
+        assert [name for name in named if not hasattr(annotate, name)] == []
+
+        def words(schema):
+            inner = [*schema.get("properties", {}).values(), *(schema[k] for k in ("items", "additionalProperties")
+                                                              if k in schema)]  # fmt: skip
+            return set(schema).union(*map(words, inner))
+
+        standard = {"type", "required", "properties", "items", "additionalProperties"}
+        assert words(annotate.RESULTS_SCHEMA) == standard
+
+    def test_what_is_no_finite_number_is_null_in_the_file(self, tmp_path):
+        """JSON has no NaN: a strict reader would refuse the whole file."""
+        path = tmp_path / "r.json"
+        annotate.write_results(path, self.data(metrics={"x": math.nan}, rows=[{"y": math.inf, "z": 2.5}]))
+        data = json.loads(path.read_text(encoding="utf-8"), parse_constant=pytest.fail)
+        assert data["metrics"] == {"x": None}
+        assert data["rows"] == [{"y": None, "z": 2.5}]
 
     @pytest.mark.parametrize(
         ("changes", "text"),

@@ -269,7 +269,7 @@ def tables_of(sections):
 
 def made_up(name):
     """Results for every part of every study."""
-    steps = {"step_percentiles_ms": (1.0, 1.1, 1.2), "ci_ms": (198.0, 200.0)}
+    steps = {"step_percentiles_ms": (1.0, 1.1, 1.2), "steps_ms": 198.0, "ci_ms": (198.0, 200.0)}
     arms = tuple(timing(arm, cached, batch=b, decode_ms=199.0 * (1 if cached else 6), **steps)
                  for b in (1, 8) for arm, cached in (("KV cache on", True), ("KV cache off", False)))  # fmt: skip
     parts = (("attention", 3.0), ("mlp", 4.0), ("head", 1.0), ("other", 2.0))
@@ -292,6 +292,18 @@ def made_up(name):
     )  # fmt: skip
 
 
+class TestAccounting:
+    def test_a_few_long_steps_are_no_hidden_cost(self):
+        """200 steps take 400 ms, most of them 0.5 ms: the sum closes the account, 200 medians would not."""
+        arm = timing("KV cache on", True, decode_ms=404.0, prefill_ms=10.0, steps_ms=400.0,
+                     step_percentiles_ms=(0.5, 9.0, 12.0))  # fmt: skip
+        study = StudyInput("kv-decode", "t", "?", "small", {"decode": Results((arm,))}, (), ())
+        (row,) = tables_of(build_study(study))["account"].rows
+        prefill, steps, both, decoded, ratio, mean, middle = (cell.text for cell in row[4:])
+        assert (prefill, steps, both, decoded) == ("10.0 ms", "400 ms", "410 ms", "404 ms")
+        assert (ratio, mean, middle) == ("1.01×", "2.01 ms", "500 µs")
+
+
 class TestReports:
     @pytest.mark.parametrize("name", STUDIES)
     def test_a_whole_report(self, name, tmp_path):
@@ -299,6 +311,8 @@ class TestReports:
         page = (tmp_path / "report.html").read_text(encoding="utf-8")
         text = (tmp_path / "report.md").read_text(encoding="utf-8")
         assert "<script>" not in re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
+        ids = re.findall(r'\sid="([^"]+)"', re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL))
+        assert sorted(ids) == sorted(set(ids))  # a link leads to the first of two
         assert "measured on a CPU" in text
         assert "unverified on a GPU" in text
         assert "out of memory" in text
@@ -311,6 +325,19 @@ class TestReports:
             "manifest.json"
         }
         assert [m for m in re.findall(r"\]\((figures/[^)]+)\)", text) if not (tmp_path / m).is_file()] == []
+
+    @pytest.mark.parametrize("name", ["kv-variants", "kv-assignment"])
+    def test_figures_of_given_arms_are_files_of_their_own_without_spaces(self, name, tmp_path):
+        """Results of a benchmark of decode name their arms in words, and hold each at several prompts."""
+        arms = tuple(timing(prompt=p) for p in (50, 100))
+        write_study(
+            tmp_path, dataclasses.replace(made_up(name), parts={"cache": Results(arms), "latency": Results(arms)})
+        )
+        drawn = [path.name for path in (tmp_path / "figures").iterdir()]
+        assert any("KV-cache-on" in one for one in drawn)
+        assert [one for one in drawn if " " in one] == []
+        text = (tmp_path / "report.md").read_text(encoding="utf-8")
+        assert len(set(re.findall(r"\(figures/[^)]+\)", text))) == len(drawn)
 
     @pytest.mark.parametrize("name", STUDIES)
     def test_nothing_measured_is_said_and_nothing_breaks(self, name):
@@ -349,6 +376,9 @@ class TestReports:
             "keep the least (9.00 B). Faster, but with worse text: v3 (perplexity 989, +4\u202f276 %). Worse text: v4 "
             "(perplexity 24.0, +6.19 %)."
         )
+        loud = self.lead_of(arms | {"v3": (290.0, (250.0, 299.0), 989.0)})
+        assert "Faster" not in loud  # v1 takes 298 to 302: the intervals meet
+        assert "Worse text: v3 (perplexity 989" in loud
         assert "No cache keeps the perplexity within 5 %" in self.lead_of({k: arms[k] for k in ("v0", "v3", "v4")})
         assert "not ranked: v1." in self.lead_of(arms | {"v1": (300.0, None, None)})
 
@@ -422,6 +452,19 @@ class TestReports:
         assert "v1 prefill, paper, prompt 512" in figure.svg
         assert "do not record" not in figure.caption
 
+    def test_a_rate_is_the_work_of_all_timed_steps_over_their_time(self):
+        """Without a cache step i runs all 50 + i positions again: 32 steps are more work than 32 times the first."""
+        timed = timing("v0", False, gpu="NVIDIA RTX A6000", dtype="bfloat16", new_tokens=32, decode_ms=4.0)
+        (figure,) = [b for b in roofline_blocks(Results((timed,), model=MODEL, gpu=timed.gpu)) if b.id == "roofline"]
+        (row,) = [r for r in figure.table.rows if r[0].text == "v0 decode, paper, prompt 50"]
+        weights, layers, width, vocabulary = 12 * MODEL.width**2, MODEL.layers, MODEL.width, MODEL.vocabulary
+        flop = sum(layers * (2 * weights * n + 4 * width * n * n) + 2 * width * vocabulary for n in range(51, 83))
+        assert float(row[2].exact.split()[0]) == pytest.approx(flop / 4e-3)
+        assert "in bfloat16, so drawn where the roof is: v1 prefill, v1 decode" in figure.caption
+        fp32 = dataclasses.replace(timed, dtype="float32")
+        (figure,) = [b for b in roofline_blocks(Results((fp32,), model=MODEL, gpu=timed.gpu)) if b.id == "roofline"]
+        assert "v0 decode" in figure.caption  # the roofs are those of bfloat16
+
     def test_bytes_that_are_elements_are_named(self):
         """A report of the original counted the cache in elements beside weights in bytes."""
         right = 2 * MODEL.layers * MODEL.width * 4.0 * (50 + 199)
@@ -480,6 +523,17 @@ class TestReports:
         assert [row[1].exact for row in rows[:2]] == ["29900", "29900"]
         assert [row[3].text for row in rows] == ["119.60×", "120.08×", "158.79×"]
 
+    def test_the_efficiency_is_the_speed_up_over_its_ceiling(self):
+        # 5 ms of prefill in both; 29 900 positions without a cache, 249 with it.
+        rows = tables_of(build_study(made_up("batch-size")))["ceilings-table"].rows
+        assert [row[1].exact for row in rows] == [repr(1199 / 204)] * 2
+        assert [float(row[3].exact) for row in rows] == pytest.approx([1199 / 204 / (29900 / 249)] * 2)
+
+    def test_timings_are_said_to_be_untraced_where_traces_stand_beside_them(self):
+        study, said = made_up("kv-decode"), "The timings above come from runs without any profiler."
+        for traces, told in ((study.traces, True), ((), False)):
+            assert (said in str(build_study(dataclasses.replace(study, traces=traces))[-1])) is told
+
     def test_a_cold_first_run_is_left_out_and_said(self):
         cold = timing("v1", True, samples_ms=(900.0, 199.0, 199.0, 199.0))
         study = dataclasses.replace(made_up("kv-assignment"), parts={"cache": Results((cold, timing("v0", False)))})
@@ -490,7 +544,7 @@ class TestReports:
 
 def roofline_blocks(results):
     study = dataclasses.replace(made_up("kv-variants"), parts={"latency": results})
-    return flat(next(s for s in build_study(study) if s.id == "roofline").blocks)
+    return flat(next(s for s in build_study(study) if s.id == "roofs").blocks)
 
 
 def flat(blocks):
@@ -500,8 +554,8 @@ def flat(blocks):
 
 @pytest.mark.parametrize(
     ("value", "printed"),
-    [(0.00013, "+0.013 %"), (-0.0028, "-0.280 %"), (0.0619, "+6.19 %"), (0.317, "+31.7 %"), (5.25234, "+525 %"),
-     (42.74661, "+4\u202f275 %"), (1e7, "+1.00e+09 %"), (0.0, "+0.000 %")],
+    [(0.00013, "+0.013 %"), (-0.0028, "−0.280 %"), (0.0619, "+6.19 %"), (0.317, "+31.7 %"), (5.25234, "+525 %"),
+     (42.74661, "+4\u202f275 %"), (1e7, "+1.00e+09 %"), (0.0, "0 %"), (-1e-7, "<0.001 %")],
 )  # fmt: skip
 def test_a_change_shows_no_more_digits_than_it_has(value, printed):
     assert change(value) == printed
@@ -528,7 +582,7 @@ def test_a_name_has_one_color_in_every_figure():
 def test_bars_of_changes_print_what_the_tables_print():
     drawn = bars("f", "t", [("v3", 42.74661), ("v1", -0.0028)], Axis("above v0", "change"), "c").svg
     assert ">+4\u202f275 %<" in drawn
-    assert ">-0.280 %<" in drawn
+    assert ">−0.280 %<" in drawn
 
 
 def test_a_long_name_of_a_series_stays_inside_its_figure():

@@ -177,6 +177,19 @@ def test_tool_none_leaves_profiled_parts_out(tmp_path, monkeypatch):
     assert "No run of this study was profiled" in (tmp_path / "out" / "report" / "report.md").read_text("utf-8")
 
 
+@pytest.mark.parametrize(("found", "warned"), [((), True), (("gpu",), False)])
+def test_the_sizes_of_a_gpu_are_warned_of_without_one(found, warned, tmp_path, monkeypatch):
+    part = declared()["part"][0]
+    both = {"title": "T", "question": "Q?", "part": [part | {"document": part["small"]}]}
+    monkeypatch.setattr(study, "declared_study", lambda name: both)
+    monkeypatch.setattr("nsightkit.capture.probes.find_gpus", lambda: found)
+    for size, expected in (("document", warned), ("small", False)):
+        options = ["--size", size, "--tool", "none", "-o", str(tmp_path / size)]
+        done = CliRunner().invoke(cli, ["study", "kv-decode", *options])
+        assert done.exit_code == 0, done.output
+        assert ("no GPU was found" in done.stderr) is expected
+
+
 def test_auto_is_torch_without_a_gpu(monkeypatch):
     monkeypatch.setattr("nsightkit.capture.probes.find_gpus", lambda: ())
     assert study.chosen_tool("auto") == "torch"

@@ -12,17 +12,9 @@ from nsightkit import annotate
 from nsightkit.resources import resource_dir
 
 torch = pytest.importorskip("torch")
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("workloads_on_path")]
 TINY = ("--prompt-len", "5", "--max-new-tokens", "3", "--layers", "2", "--heads", "4", "--width", "32",
         "--vocabulary", "64", "--device", "cpu")  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -33,14 +25,6 @@ def gpt():
 @pytest.fixture(scope="module")
 def kv_decode():
     return importlib.import_module("kv_decode")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def workloads_on_path():
-    folder = str(resource_dir("workloads"))
-    sys.path.insert(0, folder)
-    yield
-    sys.path.remove(folder)
 
 
 def shape_of(gpt, **changes):

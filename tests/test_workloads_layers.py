@@ -2,22 +2,14 @@
 
 import importlib
 import json
-import sys
 
 import pytest
 
 from nsightkit import annotate
 from nsightkit.analysis.foreign_results import parse_results
-from nsightkit.resources import resource_dir
 
 torch = pytest.importorskip("torch")
-pytestmark = pytest.mark.torch
-
-
-@pytest.fixture(autouse=True)
-def workloads_on_path(monkeypatch):
-    torch.set_num_threads(1)
-    monkeypatch.setattr(sys, "path", [str(resource_dir("workloads")), *sys.path])
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("workloads_on_path")]
 
 
 def workload(name):
@@ -53,6 +45,20 @@ class TestLayerSimilarity:
         # Drawn matrices are about at right angles.
         assert all(abs(rows[name, 0, 1]) < 0.2 for name in ("query", "key", "value", "output"))
         assert set(rows) == {(name, a, b) for name, _, _ in rows for a, b in ((0, 1), (0, 2), (1, 2))}
+
+    def test_a_matrix_of_zeros_is_like_no_other(self, tmp_path, capsys, monkeypatch):
+        gpt, similarity = workload("models.gpt"), workload("layer_similarity")
+        model = gpt.build_gpt(gpt.GptShape(layers=2, heads=2, kv_heads=2, width=32, vocabulary=20, max_length=8), 0,
+                              torch.device("cpu"), torch.float32)  # fmt: skip
+        model.blocks[1].attention.out.weight.zero_()
+        monkeypatch.setattr(similarity, "load_gpt", lambda *_: model)
+        similarity.main(["--results", str(tmp_path / "r.json")])
+        assert "output –, " in capsys.readouterr().out
+        data = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+        assert [row["cosine"] for row in data["rows"] if row["weight"] == "output"] == [None]
+        assert data["metrics"]["output_neighbor_cosine"] is None
+        found = parse_results([("a", data)]).similarity
+        assert {one.weight for one in found} == {"query", "key", "value", "up", "down"}
 
     def test_the_trained_model_by_one_command(self, tmp_path, capsys):
         path = tmp_path / "results.json"
@@ -112,6 +118,21 @@ class TestPythonOverhead:
         assert metrics["gpu_ns_per_token"] == 800
         assert metrics["operators_per_token"] is None  # nsys sees no operators
         assert 0 < metrics["gpu_busy_share"] < 1
+
+    def test_ranges_that_nest_count_their_time_once(self, tmp_path, capsys):
+        from fake_tools.script import write_timeline
+
+        launch = ["launch", {"name": "void k<float>(int)", "grid": [1, 1, 1], "block": [32, 1, 1], "duration_ns": 400}]
+        write_timeline(tmp_path / "a.sqlite", [["push", "decode"], ["push", "step"], launch, ["pop"], ["pop"]])
+        shares = {}
+        for name in ("decode", "*"):
+            path = tmp_path / "results.json"
+            workload("python_overhead").main([str(tmp_path / "a.sqlite"), "--range", name, "--results", str(path)])
+            shares[name] = json.loads(path.read_text(encoding="utf-8"))["metrics"]["gpu_busy_share"]
+        assert shares["*"] == shares["decode"]
+        said = capsys.readouterr().out
+        assert "a: 1 range 'decode', " in said
+        assert "a: 2 ranges '*', " in said
 
     def test_python_functions_where_stacks_were_recorded(self, tmp_path, capsys):
         import sqlite3

@@ -3,7 +3,6 @@
 import importlib
 import json
 import math
-import sys
 from types import SimpleNamespace
 
 import pytest
@@ -13,22 +12,11 @@ from hypothesis import strategies as st
 from nsightkit import annotate
 from nsightkit.analysis.work import paper_model as paper
 from nsightkit.analysis.work.model_shapes import ModelShape
-from nsightkit.resources import resource_dir
 
 torch = pytest.importorskip("torch")
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("workloads_on_path")]
 TINY = ("--max-new-tokens", "3", "--layers", "2", "--heads", "4", "--kv-heads", "2", "--width", "32",
         "--vocabulary", "64", "--device", "cpu", "--bench-iters", "2")  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def workloads_on_path():
-    folder, threads = str(resource_dir("workloads")), torch.get_num_threads()
-    sys.path.insert(0, folder)
-    torch.set_num_threads(1)
-    yield
-    sys.path.remove(folder)
-    torch.set_num_threads(threads)
 
 
 def part(name):

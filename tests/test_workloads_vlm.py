@@ -3,7 +3,6 @@
 import importlib
 import json
 import math
-import sys
 from dataclasses import replace
 
 import pytest
@@ -11,21 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nsightkit import annotate
-from nsightkit.resources import resource_dir
 
 torch = pytest.importorskip("torch")
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("workloads_on_path")]
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def workloads_on_path():
-    folder, threads = str(resource_dir("workloads")), torch.get_num_threads()
-    sys.path.insert(0, folder)
-    torch.set_num_threads(1)
-    yield
-    sys.path.remove(folder)
-    torch.set_num_threads(threads)
 
 
 def part(name):

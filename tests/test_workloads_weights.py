@@ -7,27 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from nsightkit.resources import resource_dir
-
 torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 from builders import weights as made  # noqa: E402 - it needs torch
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("workloads_on_path")]
 IDS = [3, 17, 0, 39, 5, 22, 8, 8, 1]
 QWEN2 = made.LLAMA | {"model_type": "qwen2", "tie_word_embeddings": True, "use_sliding_window": False,
                       "sliding_window": 4}  # fmt: skip
 QWEN3 = made.LLAMA | {"model_type": "qwen3", "head_dim": 8}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def workloads_on_path():
-    folder, threads = str(resource_dir("workloads")), torch.get_num_threads()
-    sys.path.insert(0, folder)
-    torch.set_num_threads(1)
-    yield
-    sys.path.remove(folder)
-    torch.set_num_threads(threads)
 
 
 def load(folder, max_length=16, dtype=torch.float64):

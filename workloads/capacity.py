@@ -117,7 +117,7 @@ def main(argv: list[str] | None = None) -> None:
     notes += _search(model, rows, options) if options.search else ["no search: it needs a GPU; only the model speaks"]
     measured = _one_user(model, options)
     if model is not None:
-        notes.append(_checked(measured.last, rows, options))
+        notes.append(_checked(measured.last, options))
     if options.results:
         _write(options, rows, (measured, notes))
     print(table(rows, _COLUMNS))
@@ -139,7 +139,7 @@ def _one_user(model: Gpt | None, options: argparse.Namespace) -> annotate.Measur
     return annotate.measure(lambda laps: decode_once(model, work, options.seed, laps), plan)
 
 
-def _checked(cache_bytes: int, rows: list[dict], options: argparse.Namespace) -> str:
+def _checked(cache_bytes: int, options: argparse.Namespace) -> str:
     """Return whether the plain cache of one user takes what the memory model says."""
     each = cache_bytes / (options.prompt_len + options.max_new_tokens)
     plain = paper.kv_position_bytes(on_paper(options.shape), paper.Work(1, 1, 0, dtype=options.dtype))

@@ -11,6 +11,7 @@ equal size have a cosine of about 0, with a spread of 1 ÷ √(number of values)
 # nsightkit: deterministic
 # nsightkit: no tokens
 import argparse
+import math
 import sys
 from itertools import combinations
 from pathlib import Path
@@ -56,7 +57,10 @@ def matrices_of(model: Gpt) -> dict[str, dict[int, torch.Tensor]]:
 
 
 def cosines(matrices: list[torch.Tensor]) -> torch.Tensor:
-    """Return the cosine between all pairs of equally large matrices: (layers, layers), 1 on the diagonal."""
+    """Return the cosine between all pairs of equally large matrices: (layers, layers), 1 on the diagonal.
+
+    A matrix of zeros has no direction, so no cosine: NaN.
+    """
     flat = torch.stack([matrix.reshape(-1) for matrix in matrices])
     flat = flat / flat.norm(dim=1, keepdim=True)
     return flat @ flat.T
@@ -65,7 +69,7 @@ def cosines(matrices: list[torch.Tensor]) -> torch.Tensor:
 def rows_of(model: Gpt) -> list[dict[str, object]]:
     """Return one row a weight and pair of layers."""
     return [
-        {"weight": name, "layer_a": a, "layer_b": b, "cosine": float(found[i, j])}
+        {"weight": name, "layer_a": a, "layer_b": b, "cosine": _known(float(found[i, j]))}
         for name, matrices in matrices_of(model).items()
         if len({matrix.shape for matrix in matrices.values()}) == 1
         for found in (cosines(list(matrices.values())),)
@@ -100,12 +104,17 @@ def main(argv: list[str] | None = None) -> None:
         annotate.write_results(
             options.results, annotate.results_of("layer_similarity", settings, machine, measured, own)
         )
-    said = ", ".join(f"{name} {mean:.3f}" for name, mean in means.items())
+    said = ", ".join(f"{name} {'–' if mean is None else f'{mean:.3f}'}" for name, mean in means.items())
     print(f"layer_similarity: {model.shape.layers} layers; mean cosine of neighbors: {said}")
 
 
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values) if values else float("nan")
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ no launches. Times are those of the ranges called --range, with tracing on: comp
 
 # nsightkit: no tokens
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -99,7 +98,8 @@ def metrics_of(cost: HostCost, tokens: int | None) -> dict[str, float | None]:
 def lines_of(capture: str, cost: HostCost, tokens: int | None) -> list[str]:
     """Return the cost in words."""
     of = f" for {tokens} tokens" if tokens else ""
-    said = [f"{capture}: {cost.range_count} ranges '{cost.range_name}', {cost.wall_ns / 1e6:.3f} ms{of}, tracing on"]
+    ranges = "range" if cost.range_count == 1 else "ranges"
+    said = [f"{capture}: {cost.range_count} {ranges} '{cost.range_name}', {cost.wall_ns / 1e6:.3f} ms{of}, tracing on"]
     if cost.operator_count:
         said.append(f"  {cost.operator_count} operator calls, {cost.operator_mean_ns / 1e3:.2f} µs of CPU each; "
                     f"{100 * cost.between_ns / cost.wall_ns:.1f} % of the time lies between operators")  # fmt: skip
@@ -147,11 +147,11 @@ def _write(options: argparse.Namespace, found: list, frames: list[PythonFrame], 
     measured = annotate.measure(lambda laps: None, annotate.Plan(warmup=0, repeats=1))
     settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()
                 if name != "results"}  # fmt: skip
-    rows = [{"function": frame.function, "file": frame.file, "call_count": frame.call_count, "call_ns": frame.call_ns}
-            for frame in frames]  # fmt: skip
+    rows = [{"row": "capture", "capture": capture, **asdict(cost)} for capture, cost in found]
+    rows += [{"row": "function", "function": frame.function, "file": frame.file, "call_count": frame.call_count,
+              "call_ns": frame.call_ns} for frame in frames]  # fmt: skip
     own = {"timed": "nothing: sums over a capture", "tokens_run": tokens or 0, "rows": rows,
-           "metrics": metrics_of(found[0][1], tokens),
-           "notes": [json.dumps(asdict(cost)) for _, cost in found]}  # fmt: skip
+           "metrics": metrics_of(found[0][1], tokens)}  # fmt: skip
     machine = annotate.describe_machine("cpu", "as captured")
     annotate.write_results(options.results, annotate.results_of("python_overhead", settings, machine, measured, own))
 

@@ -12,12 +12,20 @@ torch.profiler, `Measurement`, and a results file. Torch is never imported from 
 from nsightkit.annotate.measuring import Laps, Measurement, Plan, measure, merged
 from nsightkit.annotate.nvml import GpuUse, gpu_use
 from nsightkit.annotate.ranges import profiled, range
-from nsightkit.annotate.results import check_results, describe_machine, results_file, results_of, write_results
+from nsightkit.annotate.results import (
+    RESULTS_SCHEMA,
+    check_results,
+    describe_machine,
+    results_file,
+    results_of,
+    write_results,
+)
 from nsightkit.annotate.spread import OUTLIER_RULE, Spread, percentile, spread_of
 from nsightkit.annotate.work import state_work
 
 __all__ = [
     "OUTLIER_RULE",
+    "RESULTS_SCHEMA",
     "GpuUse",
     "Laps",
     "Measurement",

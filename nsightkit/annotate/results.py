@@ -7,6 +7,7 @@ checked, and written under a temporary name first.
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import sys
@@ -53,9 +54,11 @@ RESULTS_SCHEMA: dict[str, Any] = {
         "peak_memory_scope": {"type": "string"},
         "repetitions": {"type": "array", "items": {"type": "object"}},
         "spreads": {"type": "object"},
-        "metrics": {"type": "object", "values": {"type": ["number", "null"]}},
+        "metrics": {"type": "object", "additionalProperties": {"type": ["number", "null"]}},
         # One object for each batch, length or page of a workload that measures several.
-        "rows": {"type": "array", "items": {"type": "object", "values": {"type": ["number", "string", "null"]}}},
+        "rows": {"type": "array", "items": {
+            "type": "object", "additionalProperties": {"type": ["number", "string", "null"]},
+        }},
         "notes": {"type": "array", "items": {"type": "string"}},
     },
 }  # fmt: skip
@@ -155,7 +158,7 @@ def _check_members(value: Mapping[str, Any], schema: Mapping[str, Any], where: s
         if name not in value:
             raise ValueError(f"{where} has no {name}")
     for name, item in value.items():
-        inner = schema.get("properties", {}).get(name, schema.get("values"))
+        inner = schema.get("properties", {}).get(name, schema.get("additionalProperties"))
         if inner is not None:
             _check(item, inner, f"{where}.{name}")
 
@@ -183,7 +186,7 @@ def results_file(text: str) -> Path:
 
 
 def write_results(path: Path, data: Mapping[str, Any]) -> None:
-    """Write checked results to `path` under a temporary name, then rename.
+    """Write checked results to `path` under a temporary name, then rename; what is no finite number becomes null.
 
     Raises:
         ValueError: the results do not fit the schema.
@@ -193,7 +196,17 @@ def write_results(path: Path, data: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        partial.write_text(json.dumps(data, indent=2, default=str) + "\n", encoding="utf-8")
+        text = json.dumps(_finite(data), indent=2, default=str, allow_nan=False)
+        partial.write_text(text + "\n", encoding="utf-8")
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _finite(value: Any) -> Any:
+    """Return `value` with None for NaN and infinities, which JSON has no words for."""
+    if isinstance(value, Mapping):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -57,7 +57,10 @@ class Tokenizer:
     def _split(self, word: bytes) -> tuple[int, ...]:
         unknown = set(word) - set(self.alphabet)
         if unknown:
-            raise ValueError(f"byte {min(unknown)} is not in the alphabet")
+            raise ValueError(
+                f"the text has {bytes([min(unknown)])!r}, which is not among the {len(self.alphabet)} bytes that this "
+                "tokenizer knows: leave it out of the text, or name the --weights of a model whose tokenizer knows it"
+            )
         ids = [self.alphabet.index(byte) for byte in word]
         while len(ids) > 1:
             rank, pair = min((self._ranks.get(pair, len(self.merges)), pair) for pair in pairwise(ids))

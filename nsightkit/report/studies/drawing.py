@@ -6,15 +6,27 @@ In: named series of points, or named values, in base units. Out: a `Figure` with
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from nsightkit.report import format as fmt
-from nsightkit.report.blocks import Figure, Key
-from nsightkit.report.charts import FAMILY_MARKS, Canvas, Part, escape, label, labeled_strip, num, strip, text_width
+from nsightkit.report.blocks import Figure, Key, counted
+from nsightkit.report.charts import (
+    FAMILY_MARKS,
+    Canvas,
+    Part,
+    escape,
+    fitted,
+    label,
+    labeled_strip,
+    num,
+    strip,
+    text_width,
+)
 from nsightkit.report.studies.parts import change, table
 
 _LEFT, _RIGHT, _TOP, _BOTTOM, _WIDTH, _HEIGHT = 92, 430, 18, 240, 600, 284
+_MOST_NAME = 340
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +64,7 @@ def lines(id_: str, title: str, series: Sequence[Series], axes: tuple[Axis, Axis
     kept = [(name, _drawable(points, axes)) for name, points in series]
     kept = [(name, points) for name, points in kept if points]
     drawn = _drawn(kept, axes) if kept else [label(_LEFT, 100, "no points to draw")]
-    described = "; ".join(f"{name}: {len(points)} points" for name, points in kept)
+    described = "; ".join(f"{name}: {counted(len(points), 'point')}" for name, points in kept)
     room = max((_RIGHT + 37 + text_width(name) for name, _ in kept), default=0.0)
     svg = Canvas(max(_WIDTH, math.ceil(room)), _HEIGHT, title, described, "plot").svg(drawn)
     rows = [(name, x, y) for name, points in kept for x, y in points]
@@ -97,7 +109,7 @@ def _ticks(scale: _Scale, values: Sequence[float], axis: Axis, up: bool) -> list
     drawn = []
     free = -math.inf
     for value in values:
-        text, place = fmt.with_unit(value, axis.unit), scale.at(value)
+        text, place = fmt.with_unit(value, axis.unit) if value else "0", scale.at(value)
         if up:
             drawn.append(label(_LEFT - 6, place + 4, text, 'class="q e"'))
         elif place - text_width(text) / 2 >= free:
@@ -127,11 +139,12 @@ def bars(
     values = [(one[0], one[1]) for one in named]
     known: list[Interval] = [one[2] if len(one) == 3 else None for one in named]
     most = max([v for _, v in values if v is not None] + [span[1] for span in known if span], default=0.0)
+    across = _Bars(_names_room(name for name, _ in values), most, axis)
     drawn = []
     for place, ((name, value), span) in enumerate(zip(values, known, strict=True)):
-        drawn += _bar(8 + place * 26, (name, value), span, (most, axis))
+        drawn += _bar(8 + place * 26, (name, value), span, across)
     described = "; ".join(f"{name} {_printed(value, axis)}" for name, value in values)
-    svg = Canvas(_WIDTH, 16 + 26 * len(values), title, described, "plot").svg(drawn)
+    svg = Canvas(across.left + 442, 16 + 26 * len(values), title, described, "plot").svg(drawn)
     columns = [("name", "text"), (axis.name, axis.unit)]
     rows: list[tuple[object, ...]] = list(values)
     if spans:
@@ -141,20 +154,37 @@ def bars(
     return Figure(id_, title, svg, caption, f"{title}. {described}", twin, wide=True)
 
 
-def _bar(y: float, value: tuple[str, float | None], span: Interval, scale: tuple[float, Axis]) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class _Bars:
+    """Where bars begin, the value that is 300 long, and their axis."""
+
+    left: int
+    most: float
+    axis: Axis
+
+    def reach(self, value: float | None) -> float:
+        """Return how far a bar or a whisker goes; below 0 there is no room for one."""
+        return max(0.0, 300 * value / self.most) if value and self.most > 0 else 0.0
+
+
+def _names_room(names: Iterable[str]) -> int:
+    """Return where bars begin: behind their longest name, but not so far that none is left."""
+    return math.ceil(min(_MOST_NAME, max([142.0, *map(text_width, names)]))) + 16
+
+
+def _bar(y: float, value: tuple[str, float | None], span: Interval, across: _Bars) -> list[str]:
     name, amount = value
-    most, axis = scale
-    drawn = [label(150, y + 13, name, 'class="e"')]
-    width = 300 * amount / most if amount and most > 0 else 0.0
+    left, width = across.left, across.reach(amount)
+    drawn = [label(left - 8, y + 13, fitted(name, left - 12), 'class="e"')]
     end = width
-    if width:
-        drawn.append(f'<rect class="accent" x="158" y="{num(y)}" width="{num(max(1, width))}" height="18"/>')
-    if span and most > 0:
-        low, end = (300 * edge / most for edge in span)
-        end = max(end, width)
-        x, x2 = num(158 + low), num(158 + 300 * span[1] / most)
+    if amount:
+        drawn.append(f'<rect class="accent" x="{left}" y="{num(y)}" width="{num(max(1, width))}" height="18"/>')
+    if span:
+        low, high = (across.reach(edge) for edge in span)
+        end = max(high, width)
+        x, x2 = num(left + low), num(left + high)
         drawn.append(f'<path class="roof" d="M{x} {num(y + 5)}v8M{x} {num(y + 9)}H{x2}M{x2} {num(y + 5)}v8"/>')
-    drawn.append(label(164 + end, y + 13, _printed(amount, axis)))
+    drawn.append(label(left + 6 + end, y + 13, _printed(amount, across.axis)))
     return drawn
 
 
@@ -168,9 +198,10 @@ def stacked_bars(id_: str, title: str, rows: Sequence[tuple[str, Sequence[tuple[
     most = max((sum(value for _, value in parts) for _, parts in rows), default=0.0) or 1.0
     names = list(dict.fromkeys(part for _, parts in rows for part, _ in parts))
     drawn: list[str] = []
+    left = _names_room(name for name, _ in rows)
     for place, (name, parts) in enumerate(rows):
-        x, y = 158.0, 8 + place * 26
-        drawn.append(label(150, y + 13, name, 'class="e"'))
+        x, y = float(left), 8 + place * 26
+        drawn.append(label(left - 8, y + 13, fitted(name, left - 12), 'class="e"'))
         for part, value in parts:
             width = 300 * value / most
             drawn.append(
@@ -180,14 +211,16 @@ def stacked_bars(id_: str, title: str, rows: Sequence[tuple[str, Sequence[tuple[
             )
             x += width
         drawn.append(label(x + 6, y + 13, fmt.duration(sum(value for _, value in parts))))
-    y, x = 26 + 26 * len(rows), 158.0
+    y, x = 26 + 26 * len(rows), float(left)
     for place, part in enumerate(names):
+        if x > left and x + 14 + text_width(part) > left + 442:
+            y, x = y + 20, float(left)
         drawn.append(f'<rect class="{FAMILY_MARKS[place % len(FAMILY_MARKS)]}" x="{num(x)}" y="{y - 9}" width="9" '
                      'height="9"/>')  # fmt: skip
         drawn.append(label(x + 14, y, part))
         x += 34 + text_width(part)
     described = "; ".join(f"{name}: " + ", ".join(f"{p} {fmt.duration(v)}" for p, v in parts) for name, parts in rows)
-    svg = Canvas(_WIDTH, y + 12, title, described, "plot").svg(drawn)
+    svg = Canvas(left + 442, y + 12, title, described, "plot").svg(drawn)
     numbers = [(name, part, value) for name, parts in rows for part, value in parts]
     twin = table(f"{id_}-numbers", title, (("row", "text"), ("part", "text"), ("time", "ns")), numbers)
     return Figure(id_, title, svg, caption, f"{title}. {described}", twin, wide=True)

@@ -5,6 +5,7 @@ In: `StudyInput` with the parts cache, batching and sequence. Out: its sections.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from nsightkit.analysis.foreign_results import Timing
@@ -186,17 +187,16 @@ def _on_and_off(study: StudyInput) -> Section:
 
 def _repetitions(study: StudyInput) -> list[Figure]:
     axes = (Axis("repetition", "count"), Axis("decode", "ns"))
-    return [
-        lines(
-            f"repetitions-{t.arm}",
-            f"{t.arm}: each repetition",
-            [(t.arm, [(float(n), ms(v) or 0.0) for n, v in enumerate(t.samples_ms, 1)])],
-            axes,
-            _left_out(t),
-        )
-        for t in study.results("cache").timings
-        if t.samples_ms
-    ]
+    timed = [t for t in study.results("cache").timings if t.samples_ms]
+    arms = Counter(t.arm for t in timed)
+    drawn = []
+    for number, t in enumerate(timed, 1):
+        # Given results may hold an arm at several prompts: each has a figure, and a file, of its own.
+        apart = f", prompt {t.prompt}, batch {t.batch}" if arms[t.arm] > 1 else ""
+        id_ = "-".join(("repetitions", *t.arm.split(), *([str(number)] if apart else [])))
+        points = [(float(n), ms(v) or 0.0) for n, v in enumerate(t.samples_ms, 1)]
+        drawn.append(lines(id_, f"{t.arm}{apart}: each repetition", [(t.arm, points)], axes, _left_out(t)))
+    return drawn
 
 
 def _left_out(t: Timing) -> str:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from nsightkit.analysis.foreign_results import Parts, Results
-from nsightkit.analysis.studies.decode import fit_line, peaks_named
+from nsightkit.analysis.studies.decode import fit_line, peaks_named, reference_peaks
 from nsightkit.analysis.studies.variants import VariantRow, best_quality, capacities, intensities, variant_rows
 from nsightkit.report import format as fmt
 from nsightkit.report.blocks import Block, Figure, Section, Text
@@ -135,7 +135,7 @@ def _lead(rows: list[VariantRow]) -> str:
         return f"With a cache {_fastest(cached)}. No perplexity was compared, so nothing is said of their text."
     if not sound:
         return f"No cache keeps the perplexity within {100 * _AS_GOOD:g} % of no cache's.{_worse(judged, None)}"
-    fast = min(r.timing.decode_ms for r in sound)
+    fast = min(sound, key=lambda r: r.timing.decode_ms)
     lead = f"With a cache and a perplexity within {100 * _AS_GOOD:g} % of no cache's, {_fastest(sound)}."
     unjudged = [r.variant for r in cached if r.degradation is None]
     more = f" Perplexity not measured, so not ranked: {listed(unjudged)}." if unjudged else ""
@@ -165,9 +165,9 @@ def _reaches(row: VariantRow, fast: VariantRow) -> bool:
     return one is not None and other is not None and one[0] <= other[1]
 
 
-def _worse(rows: list[VariantRow], fast_ms: float | None) -> str:
-    """Name the variants whose text is worse, those faster than the fastest of the others apart."""
-    quicker = [r for r in rows if fast_ms is not None and r.timing.decode_ms < fast_ms]
+def _worse(rows: list[VariantRow], fast: VariantRow | None) -> str:
+    """Name the variants whose text is worse, those faster than the fastest of the others, beyond the spread, apart."""
+    quicker = [r for r in rows if fast and r.timing.decode_ms < fast.timing.decode_ms and not _reaches(fast, r)]
     rest = [r for r in rows if r not in quicker]
     said = ""
     for found, words in ((quicker, "Faster, but with worse text"), (rest, "Worse text")):
@@ -205,7 +205,7 @@ def _each(study: StudyInput, results: Results) -> Section:
 
 
 def _memory(study: StudyInput, results: Results, rows: list[VariantRow]) -> Section:
-    return Section("memory", "Memory", tuple(memory_figures(study, results, rows)))
+    return Section("bytes-kept", "Memory", tuple(memory_figures(study, results, rows)))
 
 
 def _quality(study: StudyInput, results: Results) -> Section:
@@ -283,7 +283,7 @@ def _own_parts(results: Results) -> list[Parts]:
 
 def _capacity(results: Results) -> Section:
     if results.model is None:
-        return Section("capacity", "Capacity", missing="The results do not state the sizes of the model.")
+        return Section("users", "Capacity", missing="The results do not state the sizes of the model.")
     measured = [u.peak_bytes for u in results.users if u.peak_bytes and u.variant == "v1"]
     memory = measured[0] if measured else _MEMORY_BYTES
     positions = results.model.learned_positions or 1024
@@ -311,7 +311,7 @@ def _capacity(results: Results) -> Section:
              Axis("memory", "byte"), "Measured where somebody did, else weights and all caches, on paper."),
     )  # fmt: skip
     made = table("capacity-table", "Most concurrent users", columns, rows, caption)
-    return Section("capacity", "Capacity", (made, *drawn))
+    return Section("users", "Capacity", (made, *drawn))
 
 
 def _pareto(study: StudyInput, rows: list[VariantRow]) -> Section:
@@ -322,15 +322,15 @@ def _pareto(study: StudyInput, rows: list[VariantRow]) -> Section:
     )
     front = ", ".join(r.variant for r in rows if r.on_front) or "none"
     return Section(
-        "pareto", "Pareto front", (Text(f"Nothing beats these in time, memory and quality at once: {front}."), drawn)
+        "front", "Pareto front", (Text(f"Nothing beats these in time, memory and quality at once: {front}."), drawn)
     )
 
 
 def _roofline(results: Results) -> Section:
     if results.model is None:
-        return Section("roofline", "Roofline of v0 and v1", missing="The results do not state the sizes of the model.")
+        return Section("roofs", "Roofline of v0 and v1", missing="The results do not state the sizes of the model.")
     prompt = roofline_prompt(results)
-    peaks = peaks_named(results.gpu, "bfloat16")
+    peaks = peaks_named(results.gpu, "bfloat16") or reference_peaks("bfloat16")
     rows = [
         [
             i.variant,
@@ -340,7 +340,7 @@ def _roofline(results: Results) -> Section:
             i.flop_per_byte,
             i.counted_flop,
             i.counted_flop / i.counted_bytes if i.counted_flop and i.counted_bytes else None,
-            peaks.ridge_flop_per_byte if peaks else None,
+            peaks.ridge_flop_per_byte,
         ]
         for i in intensities(results.model, "bfloat16", prompt, results)
     ]
@@ -357,10 +357,10 @@ def _roofline(results: Results) -> Section:
     caption = (
         f"On paper for a prompt of {prompt}, bfloat16, all matrix products counted, whichever unit runs them. Counted: "
         "as the results say, which may lack tensor instructions (see Fairness). Ridge point: tensor peak and bandwidth "
-        f"of one and the same GPU.{counted_words(results, prompt)}"
+        f"of one and the same GPU, {peaks.name}.{counted_words(results, prompt)}"
     )
     made: list[Block] = [table("roofline-table", "Work and traffic", columns, rows, caption)]
     drawn = roofline_figure(results, prompt)
     if drawn is not None:
         made.insert(0, drawn)
-    return Section("roofline", "Roofline of v0 and v1", tuple(made))
+    return Section("roofs", "Roofline of v0 and v1", tuple(made))

@@ -93,9 +93,13 @@ def change(value: float) -> str:
     """Return a relative change in percent: to a thousandth below 1 %, as INT8 costs so little; whole from 100 %."""
     percent = 100 * value
     size = abs(percent)
+    if size < 0.0005:
+        return "<0.001 %" if size else "0 %"
     if size >= 1000:
-        return f"{percent:+,.0f} %".replace(",", "\u202f") if size < 1e6 else f"{percent:+.2e} %"
-    return f"{percent:+.{3 if size < 1 else 2 if size < 10 else 1 if size < 100 else 0}f} %"
+        words = f"{percent:+,.0f} %".replace(",", "\u202f") if size < 1e6 else f"{percent:+.2e} %"
+    else:
+        words = f"{percent:+.{3 if size < 1 else 2 if size < 10 else 1 if size < 100 else 0}f} %"
+    return words.replace("-", "\u2212", 1) if percent < 0 else words
 
 
 def ms(value: float | None) -> float | None:

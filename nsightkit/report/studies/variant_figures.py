@@ -150,7 +150,9 @@ def variant_figures(study: StudyInput, results: Results) -> list[Figure]:
             series = _series({arm: group}, of)
             if series[0][1]:
                 title = f"{arm}: {words}"
-                drawn.append(lines(f"variant-{key}-{arm}", title, series, (TOKENS, axis), study.scope))
+                drawn.append(
+                    lines("-".join(("variant", key, *arm.split())), title, series, (TOKENS, axis), study.scope)
+                )
     return drawn
 
 
@@ -188,8 +190,8 @@ def roofline_figure(results: Results, prompt: int) -> Figure | None:
                 [(c.flop_per_byte, 1e9 * c.flop / c.duration_ns)])
                for c in results.counted if c.duration_ns]  # fmt: skip
     series += [
-        (f"{name}, paper, prompt {prompt}", [(r.flop_per_byte, rate or _under(peaks, r.flop_per_byte))])
-        for name, r, rate in points
+        (f"{name}, paper, prompt {prompt}", [point or (r.flop_per_byte, _under(peaks, r.flop_per_byte))])
+        for name, r, point in points
     ]
     said = (
         f"Roofs: {peaks.name}, tensor peak for {_DTYPE} and bandwidth of this one GPU, from the table of GPUs. Work "
@@ -198,11 +200,11 @@ def roofline_figure(results: Results, prompt: int) -> Figure | None:
     if results.counted:
         said += "As counted: the sums that the files state, which lack instructions where Fairness says so."
         said += counted_words(results, prompt) + " "
-    missing = [name for name, _, rate in points if rate is None]
+    missing = [name for name, _, point in points if point is None]
     if missing:
         said += (
-            f"Not measured on this GPU, so drawn where the roof is: {', '.join(missing)}. They show the intensity and "
-            "the most that is possible, not a rate."
+            f"Not measured on this GPU in {_DTYPE}, so drawn where the roof is: {', '.join(missing)}. They show the "
+            "intensity and the most that is possible, not a rate."
         )
     axes = (Axis("FLOP per byte", "flop/byte", True), Axis("rate", "flop/s", True))
     return lines("roofline", f"v0 and v1 under the roofs of {peaks.name}", series, axes, said)
@@ -218,11 +220,18 @@ def _under(peaks: paper.Peaks, flop_per_byte: float) -> float:
     return min(peaks.flop_per_s, flop_per_byte * peaks.bytes_per_s)
 
 
-def _achieved(row: Intensity, results: Results, prompt: int) -> float | None:
-    """Return paper FLOP ÷ time of one phase by the workload's own clock; None where it timed no phase apart."""
-    mine = (t for t in results.timings if (t.arm, t.prompt, t.scope) == (row.variant, prompt, DECODE_ALONE))
-    timed = next(mine, None)
-    if timed is None:
+def _achieved(row: Intensity, results: Results, prompt: int) -> tuple[float, float] | None:
+    """Return (FLOP per byte, FLOP/s) of one phase by the workload's own clock; None where it timed no phase apart.
+
+    The work is all that was timed, step by step: without a cache a later step has more of it than the first.
+    """
+    wanted = (row.variant, prompt, DECODE_ALONE, _DTYPE)
+    timed = next((t for t in results.timings if (t.arm, t.prompt, t.scope, t.dtype) == wanted), None)
+    if timed is None or results.model is None:
         return None
-    time_ms = timed.prefill_ms if row.phase == "prefill" else timed.ms_per_token
-    return row.flop / time_ms * 1e3 if time_ms else None
+    work = paper.Work(timed.batch, prompt, timed.new_tokens, row.variant != "v0", _DTYPE)
+    if row.phase == "prefill":
+        cost, time_ms = paper.prefill_cost(results.model, work), timed.prefill_ms
+    else:
+        cost, time_ms = paper.decode_cost(results.model, work), timed.decode_ms
+    return (cost.flop_per_byte, cost.flop / time_ms * 1e3) if time_ms else None

@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from nsightkit.report.blocks import Block, DataTable, Figure, Group, Section
+from nsightkit.report.blocks import DataTable, Figure, every_block
 from nsightkit.report.charts import standalone
 from nsightkit.report.context import Context, ReportOptions
 from nsightkit.report.render import html_document, markdown_document
@@ -41,8 +41,9 @@ def write_study(folder: Path, study: StudyInput, assets: Sequence[Mapping[str, s
         name=study.title, workload=study.name, created_utc=created, gpu_name=study.device, nsightkit_version=__version__
     )
     context = Context(info, analysis_of(study), ReportOptions(limit=20))
-    figures = [block for block in _blocks(sections) if isinstance(block, Figure)]
-    tables = [block for block in _blocks(sections) if isinstance(block, DataTable)]
+    blocks = [block for section in sections for block in every_block(section.blocks)]
+    figures = [block for block in blocks if isinstance(block, Figure)]
+    tables = [block for block in blocks if isinstance(block, DataTable)]
     texts = {
         "report.html": html_document(context, sections),
         "report.md": markdown_document(context, sections),
@@ -54,18 +55,6 @@ def write_study(folder: Path, study: StudyInput, assets: Sequence[Mapping[str, s
     for name, text in texts.items():
         write_text(folder / name, text)
     return [folder / name for name in texts]
-
-
-def _blocks(sections: Iterable[Section]) -> Iterator[Block]:
-    for section in sections:
-        yield from _inner(section.blocks)
-
-
-def _inner(blocks: Sequence[Block]) -> Iterator[Block]:
-    for block in blocks:
-        yield block
-        if isinstance(block, Group):
-            yield from _inner(block.blocks)
 
 
 def summary(study: StudyInput, tables: Sequence[DataTable]) -> dict[str, object]:
