@@ -354,7 +354,7 @@
     });
     const left = drawnOnes.filter((kernel) => !gone.has(kernel.key));
     const share = left.reduce((sum, kernel) => sum + kernel.share, 0);
-    status.textContent = `${left.length} of ${drawnOnes.length} ${noun}, ${percent(Math.min(1, share))} ${ofTime}`;
+    status.textContent = `${left.length} of ${drawnOnes.length} ${drawnOnes.length === 1 ? noun.slice(0, -1) : noun}, ${percent(Math.min(1, share))} ${ofTime}`;
   };
 
   // The roofline drawn anew from the data, so that view, level, precision and color can be switched.
@@ -422,6 +422,13 @@
     drawingBox.setAttribute("role", "group");
     drawingBox.setAttribute("aria-label", "Roofline. Arrow keys go from kernel to kernel, Enter selects; the table below has the same numbers.");
     const key = make("p", "", "caption");
+    const entry = (mark, bound, words) => {
+      const icon = shape("svg", { class: "icon", viewBox: "0 0 11 11", "aria-hidden": "true" });
+      icon.append(shape("path", { class: `${mark} point`, d: bound ? outline(bound, 5.5, 5.5, 4.5) : "M0 0h11v11h-11z" }));
+      const holder = make("span", "", "entry");
+      holder.append(icon, words);
+      return holder;
+    };
     const tip = make("div", "", "tip");
     tip.hidden = true;
     figure.append(tools, drawingBox, key, tip);
@@ -431,6 +438,26 @@
       const link = shape("a", { href: addressOf([kernel.key]), tabindex: "-1", "aria-label": kernel.name });
       link.dataset.sel = kernel.key;
       return link;
+    };
+    // The largest points bear their names where these lie on no point, no line's name and no other name.
+    const brush = make("canvas").getContext("2d");
+    const boxOf = (words, x, y, anchor) => {
+      const width = brush.measureText(words).width;
+      const start = x - width * { s: 0, m: 0.5, e: 1 }[anchor];
+      return [start, y - 11, start + width, y + 3];
+    };
+    const nameLargest = (spots, taken, [left, right, bottom, top]) => {
+      const blocked = (box) => box[0] < left || box[2] > right + 16 || box[1] < top - 14 || box[3] > bottom
+        || taken.some((other) => box[2] >= other[0] && other[2] >= box[0] && box[3] >= other[1] && other[3] >= box[1]);
+      taken.push(...spots.slice(0, 40).map(({ x, y, size }) => [x - size, y - size, x + size, y + size]));
+      spots.slice(0, 5).forEach(({ name, link, x, y, size }) => {
+        const words = name.length > 40 ? `${name.slice(0, 39)}…` : name;
+        const places = [[x + size + 5, y + 4, "s"], [x - size - 5, y + 4, "e"], [x, y - size - 7, "m"], [x, y + size + 14, "m"]];
+        const free = places.find((spot) => !blocked(boxOf(words, ...spot)));
+        if (!free) return;
+        taken.push(boxOf(words, ...free));
+        link.append(shape("text", { x: free[0], y: free[1], class: free[2] }, words));
+      });
     };
     let order = [];
     let at = -1;
@@ -453,7 +480,7 @@
       const x = (point) => get(point, "flop_per_byte") / (normal ? get(point, "ridge_flop_per_byte") : 1);
       const y = (point) => get(point, "flop_per_s") / (normal ? get(point, "peak_flop_per_s") : 1);
       const [left, right, bottom, top] = [96, 880, 430, 16];
-      const svg = shape("svg", { viewBox: "0 0 900 520", class: "plot", role: "group", "aria-label": "Roofline of the profiled kernels" });
+      const svg = shape("svg", { width: 900, class: "plot", role: "group", "aria-label": "Roofline of the profiled kernels" });
       const span = (values, margin) => {
         const logs = values.map(Math.log10);
         const [low, high] = [Math.min(...logs) - margin, Math.max(...logs) + margin];
@@ -469,7 +496,12 @@
       const [y0, y1] = span([...chosen.map((one) => y(one.point)), ...peaks], 0.25);
       const px = (value) => left + ((Math.log10(value) - x0) / (x1 - x0)) * (right - left);
       const py = (value) => bottom - ((Math.log10(value) - y0) / (y1 - y0)) * (bottom - top);
-      const label = (words, lx, ly, classes) => svg.append(shape("text", { x: lx, y: ly, class: classes }, words));
+      brush.font = `12px ${getComputedStyle(document.body).fontFamily}`;
+      const taken = [];
+      const label = (words, lx, ly, classes) => {
+        taken.push(boxOf(words, lx, ly, classes.slice(-1)));
+        svg.append(shape("text", { x: lx, y: ly, class: classes }, words));
+      };
       for (let power = Math.ceil(x0); power <= x1; power += 1) {
         svg.append(shape("path", { class: "lines", d: `M${px(10 ** power)} ${bottom}V${top}` }));
         label(pretty(10 ** power, ""), px(10 ** power), bottom + 16, "q m");
@@ -501,7 +533,10 @@
         const [ax, ay, bx, by] = [px(start), py(start * bandwidth), px(end), py(end * bandwidth)];
         const [mx, my] = [ax + (bx - ax) * 0.42, ay + (by - ay) * 0.42 - 8];
         const turn = (Math.atan2(by - ay, bx - ax) * 180) / Math.PI;
-        svg.append(shape("text", { x: mx, y: my, class: "m", transform: `rotate(${turn} ${mx} ${my})` }, `${level.value} ${pretty(bandwidth, "B/s")}`));
+        const words = `${level.value} ${pretty(bandwidth, "B/s")}`;
+        svg.append(shape("text", { x: mx, y: my, class: "m", transform: `rotate(${turn} ${mx} ${my})` }, words));
+        const reach = brush.measureText(words).width / 2 / Math.hypot(bx - ax, by - ay);
+        for (let part = -reach; part <= reach; part += reach / 8) taken.push([mx + (bx - ax) * part - 12, my + (by - ay) * part - 14, mx + (bx - ax) * part + 4, my + (by - ay) * part + 4]);
       }
       const families = distinct(drawnOnes.map((kernel) => kernel.family));
       const families9 = (family) => `f${Math.min(8, families.indexOf(family))}`;
@@ -518,16 +553,22 @@
         link.addEventListener("pointerleave", () => { tip.hidden = true; });
         link.classList.toggle("cut", kernel.share < least);
         one.link = link;
+        one.size = r * ({ latency: 1.35, balanced: 1.25 }[bound] || 1);
         svg.append(link);
       });
+      nameLargest(order.map((one) => ({ name: one.kernel.name, link: one.link, x: px(x(one.point)), y: py(y(one.point)), size: one.size })), taken, [left, right, bottom, top]);
       const absent = drawnOnes.filter((kernel) => !chosen.some((one) => one.kernel === kernel));
+      svg.setAttribute("viewBox", `0 0 900 ${absent.length ? 520 : 470}`);
       if (absent.length) strip(svg, absent, [left, right, Math.max(...chosen.map((one) => get(one.point, "peak_bytes_per_s")))]);
       old.forEach(([name, element]) => elements.set(name, (elements.get(name) || []).filter((other) => other !== element)));
       old = all("a[data-sel]", svg).map((link) => [link.dataset.sel, link]);
       old.forEach(([name, link]) => keep(name, link));
       drawingBox.replaceChildren(svg);
-      const shown = color.value === "family" ? distinct(order.map((one) => one.kernel.family)).join(", ") : distinct(order.map((one) => one.kernel.bound.toLowerCase())).join(", ");
-      key.textContent = `Point area: share of the profiled time; ${color.value}: ${shown}. Hollow: suspect. ${operators.length ? "Work from shapes (tier analytic, experimental). " : ""}${operators.length && data.work.hidden_count ? `${data.work.hidden_count} further rows, which take least time, are left out. ` : ""}Roofs: ${distinct(chosen.map((one) => get(one.point, "roof_source"))).slice(0, 3).join("; ")}. `;
+      const keyed = color.value === "family" ? (one) => [families9(one.kernel.family), "", one.kernel.family]
+        : (one) => [one.kernel.bound.toLowerCase(), one.kernel.bound.toLowerCase(), one.kernel.bound.toLowerCase()];
+      const suspect = order.some((one) => one.kernel.bound !== "UNKNOWN" && get(one.point, "flags").length);
+      key.replaceChildren(...new Map(order.map((one) => [keyed(one)[2], entry(...keyed(one))])).values());
+      key.append(`Point area: share ${ofTime}. ${suspect ? "Hollow: suspect. " : ""}${operators.length ? "Work from shapes (tier analytic, experimental). " : ""}${operators.length && data.work.hidden_count ? `${data.work.hidden_count} further rows, which take least time, are left out. ` : ""}Roofs: ${distinct(chosen.map((one) => get(one.point, "roof_source"))).slice(0, 3).join("; ")}. `);
       key.append(button("Save SVG", () => save("roofline.svg", "image/svg+xml", drawing(svg))), " ", button("Save PNG", (element) => savePng(element, figure)));
       mark();
     };

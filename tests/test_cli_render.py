@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -72,6 +73,40 @@ def test_a_capture_is_ingested_below_reports_first(tmp_path):
     assert result.stdout.splitlines()[0] == f"reports/{run.name}/report/report.html"
     again = render()
     assert again.stdout == result.stdout
+
+
+def test_an_unchanged_capture_is_not_read_into_a_second_run(tmp_path):
+    details_csv(tmp_path / "kernel.csv", [LAUNCH])
+    first = render("kernel.csv")
+    again = render("kernel.csv")
+    assert again.stdout == first.stdout
+    (run,) = (tmp_path / "reports").iterdir()
+    assert f"read earlier and unchanged since: reports/{run.name}" in again.stderr
+    # A broken input beside it is still told.
+    (tmp_path / "broken.sqlite").write_text("not a database", encoding="utf-8")
+    assert render("kernel.csv", "broken.sqlite").exit_code == 1
+    assert len(list((tmp_path / "reports").iterdir())) == 1
+
+
+@pytest.mark.parametrize("change", ["content", "more", "damaged", "tables"])
+def test_a_changed_capture_gets_a_run_of_its_own(change, tmp_path):
+    details_csv(tmp_path / "kernel.csv", [LAUNCH])
+    render("kernel.csv")
+    (run,) = (tmp_path / "reports").iterdir()
+    inputs = ["kernel.csv"]
+    if change == "content":
+        details_csv(tmp_path / "kernel.csv", [LAUNCH, LAUNCH])
+    elif change == "more":
+        details_csv(tmp_path / "other.csv", [LAUNCH])
+        inputs.append("other.csv")
+    elif change == "damaged":
+        (run / "run.json").write_text("{", encoding="utf-8")
+    else:
+        shutil.rmtree(run / "tables")
+    result = render(*inputs)
+    assert result.exit_code == 0, result.stderr
+    assert "read earlier" not in result.stderr
+    assert len(list((tmp_path / "reports").iterdir())) == 2
 
 
 def test_with_an_output_folder_nothing_else_is_written(tmp_path):
@@ -264,3 +299,38 @@ def test_each_form_of_a_report_is_known_again(format_, tmp_path):
     assert other_report(folder, make_info()) is None
     assert other_report(folder, make_info(name="another")) == "kv-decode"
     assert other_report(tmp_path / "none", make_info()) is None
+
+
+@pytest.mark.parametrize("kind", ["html", "json"])
+def test_one_file_is_written_under_the_name_that_was_given(kind, tmp_path):
+    make_run(tmp_path / "run")
+    (tmp_path / "mail.md").write_text("# notes of mine\n", encoding="utf-8")
+    result = render("run", "-o", f"mail.{kind}")
+    assert result.stdout.splitlines() == [f"mail.{kind}"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mail." + kind, "mail.md", "run"]
+    render("run", "-o", "out", "--format", kind)
+    assert (tmp_path / f"mail.{kind}").read_bytes() == (tmp_path / "out" / f"report.{kind}").read_bytes()
+    other = make_run(tmp_path / "other")
+    other.write_info(make_info(name="batch-sweep"))
+    refused = render("other", "-o", f"mail.{kind}")
+    assert refused.exit_code == 1
+    assert "mail: the report of 'kv-decode' stands there" in refused.stderr
+    assert "name another file, or say --force" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("-o", "mail.md"), "-o mail --format markdown"),
+        (("-o", "mail.html", "--format", "json"), "--format json asks for others"),
+        (("-o", "mail.html", "--figures", "png"), "--figures png asks for others"),
+        (("-o", "notes.txt"), "notes.txt: is a file; name a folder, or a file as  -o notes.html"),
+    ],
+)
+def test_a_file_that_cannot_be_the_report_is_wrong_usage(arguments, said, tmp_path):
+    make_run(tmp_path / "run")
+    (tmp_path / "notes.txt").touch()
+    result = render("run", *arguments)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert not (tmp_path / "mail.html").exists()

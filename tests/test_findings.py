@@ -81,10 +81,39 @@ def test_a_low_busy_share_alone_proves_no_launch_bound():
     assert [f.title for f in told.found] == ["Synchronize less: host and GPU wait for each other in turn"]
 
 
+def test_idle_time_that_tracing_may_have_made_is_withheld():
+    # Of 31 % idle, 1.05 times the busy time of the untraced run leaves less than the threshold of 30 %.
+    told = find(FindingInputs(figures=figures(1.05, LAUNCH=0.31)))
+    assert told.found == ()
+    assert told.withheld[0].reason == "the idle share does not survive the correction for the overhead of tracing"
+
+
 def test_exposed_communication_is_said_without_an_overhead():
     (finding,) = find(FindingInputs(figures=figures(None, COMMUNICATION=0.2))).found
     assert finding.title == "Overlap communication with computing: it runs alone"
     assert finding.stake_share == 0.2
+
+
+@pytest.mark.parametrize(("ratio", "share"), [(None, 0.06), (1.4, 0.06), (1.0, 0.36)])
+def test_idle_time_inside_blocking_copies_is_no_copy(ratio, share):
+    blocked = replace(figures(ratio, TRANSFER=0.36, LAUNCH=0.4), waited={"TRANSFER": 0.3}, idle_share=0.7)
+    (finding,) = [one for one in find(FindingInputs(figures=blocked)).found if one.title.startswith("Overlap copies")]
+    assert finding.stake_share == pytest.approx(share)
+    told = {n.label: n.value for n in finding.evidence}
+    assert told["of the span goes to copies alone"] == pytest.approx(0.06)
+    idle = "of the span idle while the host was inside a blocking copy"
+    assert told.get(idle) == (0.3 if ratio == 1.0 else None)
+    if ratio is None:
+        (fact,) = [one for one in find(FindingInputs(figures=blocked)).found if one.title.startswith("Give the GPU")]
+        assert {n.label: n.value for n in fact.evidence}[idle] == 0.3
+
+
+@pytest.mark.parametrize(("nccl", "said"), [(300, True), (10, False)])
+def test_sums_alone_do_not_tell_what_hides_communication(nccl, said):
+    told = find(FindingInputs(top_kernels=shares([kernel("nccl", "communication", nccl), kernel("g", "GEMM", 700)])))
+    reasons = [one.reason for one in by_rule(told.withheld, "waiting")]
+    assert bool(reasons) == said
+    assert all(reason.startswith("communication takes 30.0 % of the kernel time") for reason in reasons)
 
 
 def test_families_give_shares_of_the_kernel_time():
@@ -98,6 +127,12 @@ def test_families_give_shares_of_the_kernel_time():
     assert found[0].confidence == "low"
 
 
+def test_the_kernels_of_a_finding_stand_in_the_order_of_their_time():
+    top = shares([kernel(f"gemv_{i}", "GEMV", 900 - i) for i in range(12)])
+    (finding,) = by_rule(find(FindingInputs(top_kernels=top)).found, "families")
+    assert finding.kernels == tuple(f"gemv_{i}" for i in range(12))
+
+
 def test_chains_save_all_but_the_longest_of_each():
     activity = Activity("c", 1000, (), (), Chains(2, 5, 300, 180), 900)
     (finding,) = find(FindingInputs(top_kernels=shares([kernel("a", "GEMM", 900)]), activity=activity)).found
@@ -107,7 +142,7 @@ def test_chains_save_all_but_the_longest_of_each():
 def test_sums_alone_give_chains_low_confidence():
     top = shares([kernel("add", "elementwise", 300), kernel("gemm", "GEMM", 700)])
     (finding,) = find(FindingInputs(top_kernels=top)).found
-    assert (finding.confidence, finding.stake_share) == ("low", 0.15)
+    assert (finding.confidence, finding.stake_share, finding.stake_ns) == ("low", 0.15, 150)
     assert "order of the launches" in finding.reason
 
 
@@ -126,6 +161,10 @@ def test_a_cold_start_is_a_finding_about_the_measurement():
     (finding,) = find(FindingInputs(repetitions=rows, activity=activity)).found
     assert (finding.rule, finding.stake_share) == ("cold_start", None)
     assert finding.evidence[0].value == 4.0
+    # Each name once, in the order of time, and no more than two.
+    others = [replace(rows[0], name=name) for name in ("prefill", "decode", "prefill", "step")]
+    found = by_rule(find(FindingInputs(repetitions=others, activity=activity)).found, "cold_start")
+    assert [finding.title.split("'")[1] for finding in found] == ["prefill", "decode"]
 
 
 def test_kernels_below_their_roof_are_ranked_by_their_share_of_the_profiled_time():
@@ -164,9 +203,49 @@ def test_flagged_points_give_no_stake_and_local_estimates_none_either():
     local = KernelAdvice("IssueSlotUtilization", "", "m", "OPTIMIZATION", "LOCAL", 80.0, 1)
     assert find(FindingInputs(kernels=[flagged], advice={0: (local,)})).found == ()
     world = replace(local, speedup_kind="GLOBAL")
-    (finding,) = find(FindingInputs(kernels=[flagged], advice={0: (local, world)})).found
+    calm = replace(flagged, counters=flagged.counters | {"sm_throughput_pct": 10.0, "memory_throughput_pct": 15.0})
+    (finding,) = find(FindingInputs(kernels=[calm], advice={0: (local, world)})).found
     assert finding.stake_share == pytest.approx(0.8)
     assert "IssueSlotUtilization" in finding.basis
+
+
+def test_no_estimate_saves_more_than_the_busiest_unit_leaves():
+    # NVIDIA's rule promises half of the time of a kernel whose SMs are at 77 % of their peak.
+    one = replace(classified(1)[0], point=None)
+    busy = replace(one, counters=one.counters | {"sm_throughput_pct": 77.24, "memory_throughput_pct": 33.53})
+    (finding,) = find(FindingInputs(kernels=[busy], advice={0: (advice("LaunchConfiguration", 50.0),)})).found
+    assert finding.stake_share == pytest.approx(0.2276)
+    assert finding.basis == "the distance of its busiest unit from its peak"
+    assert {n.label: n.value for n in finding.evidence}["of its peak on its busiest unit"] == 77.24
+
+
+def test_fewer_bytes_may_save_more_than_the_busiest_unit_or_the_roof_leaves():
+    one = replace(classified(1)[0], point=None)
+    wasteful = replace(one, counters=one.counters | {"sm_throughput_pct": 1.3, "memory_throughput_pct": 61.84})
+    rule = advice("UncoalescedGlobalAccess", 74.1)
+    (finding,) = find(FindingInputs(kernels=[wasteful], advice={0: (rule,)})).found
+    assert finding.stake_share == pytest.approx(0.741)
+    near = judged("MEMORY", waves_per_sm=8.0)
+    near = replace(near, point=replace(near.point, efficiency=0.9))
+    finding = cause_of(near, [rule])
+    assert finding.stake_share == pytest.approx(0.741)
+    told = {n.label: n.value for n in finding.evidence}
+    assert told["of its time could go, by NVIDIA's rule UncoalescedGlobalAccess"] == 74.1
+    assert told["of its roof"] == 0.9
+    assert cause_of(near, [advice("CPIStall", 74.1, title="x")]).stake_share == pytest.approx(0.1)
+
+
+def test_words_and_estimate_are_of_one_rule():
+    calm = replace(
+        judged(waves_per_sm=8.0), point=None,
+        counters=judged(waves_per_sm=8.0).counters | {"sm_throughput_pct": 10.0, "memory_throughput_pct": 15.0},
+    )  # fmt: skip
+    local = advice("TheoreticalOccupancy", 50.0, "LOCAL")
+    finding = cause_of(calm, [local, advice("WorkloadImbalance", 30.0)], limiters={0: "registers"})
+    assert finding.title.endswith(": even out the work among its SMs")
+    assert (finding.stake_share, finding.basis) == (0.3, "NVIDIA's estimate, rule WorkloadImbalance")
+    other = cause_of(calm, [advice("LaunchConfiguration", 30.0, title="Tail Effect")])
+    assert other.title.endswith(": follow NVIDIA's rule Tail Effect")
 
 
 @given(
@@ -250,6 +329,24 @@ def test_poor_reuse_of_l2_stakes_the_way_to_the_next_roof():
     assert finding.stake_share == pytest.approx(0.05)
 
 
+def test_reuse_weighs_in_the_timeline_where_there_is_one():
+    one = memory_bound()
+    alike = replace(kernel(one.kernel_name, "GEMM", 1000), min_ns=90, max_ns=110)
+    top = shares([alike, kernel("other", "GEMM", 3000)])
+    (finding,) = by_rule(find(FindingInputs(kernels=[one], top_kernels=top)).found, "reuse")
+    assert (finding.stake_of, finding.stake_ns) == ("kernel time", pytest.approx(0.3 * 1000))
+    unlike = shares([replace(alike, max_ns=900), kernel("other", "GEMM", 3000)])
+    assert by_rule(find(FindingInputs(kernels=[one], top_kernels=unlike)).found, "reuse") == []
+
+
+def test_findings_of_different_scopes_are_ranked_by_time_and_not_by_share():
+    # 40 % of 1 ms of kernel time is less than 30 % of a span of 2 ms.
+    waiting = replace(figures(1.02, TRANSFER=0.3), span_ns=2_000_000)
+    top = shares([kernel("gemv", "GEMV", 800_000), kernel("gemm", "GEMM", 200_000)])
+    found = find(FindingInputs(top_kernels=top, figures=waiting)).found
+    assert [(one.rule, one.stake_ns) for one in found] == [("waiting", 600_000), ("families", 400_000)]
+
+
 @pytest.mark.parametrize(
     "decoy",
     [
@@ -301,11 +398,66 @@ def test_a_small_grid_needs_a_kernel_that_waits():
 
 
 def test_low_occupancy_needs_latency_and_a_known_limiter():
-    low = {"achieved_occupancy_pct": 20.0, "waves_per_sm": 8.0}
-    assert "limited by registers" in cause_of(judged(**low), limiters={0: "registers"}).title
+    low = {"achieved_occupancy_pct": 20.0, "theoretical_occupancy_pct": 25.0, "waves_per_sm": 8.0}
+    title = cause_of(judged(**low), limiters={0: "registers"}).title
+    assert title.endswith("limited by registers: neither its SMs nor its memory reach 60 %")
     assert "occupancy" not in cause_of(judged("COMPUTE", **low), limiters={0: "registers"}).title
     assert "occupancy" not in cause_of(judged(**low)).title
     assert "occupancy" not in cause_of(judged(**(low | {"achieved_occupancy_pct": 90.0})), limiters={0: "x"}).title
+
+
+def test_a_limiter_is_not_to_blame_where_many_more_warps_would_fit():
+    # Registers leave 83 % of the places; that 20 % are taken has another reason.
+    few = judged(achieved_occupancy_pct=20.0, theoretical_occupancy_pct=83.3, waves_per_sm=8.0)
+    assert "registers" not in cause_of(few, limiters={0: "registers"}).title
+    ruled = cause_of(few, [advice("AchievedOccupancy", 70.0)], limiters={0: "registers"})
+    assert ruled.title.endswith("keep the places for its warps filled")
+
+
+def test_a_larger_grid_can_save_no_more_than_the_places_left_empty():
+    finding = cause_of(judged(waves_per_sm=0.25))
+    assert (finding.stake_share, finding.basis) == (0.75, "the places for blocks that it leaves empty")
+    assert {n.label: n.value for n in finding.evidence}["waves of blocks per SM"] == 0.25
+    near = cause_of(judged(waves_per_sm=0.04))
+    assert (near.stake_share, near.basis) == (pytest.approx(0.9), "its distance to the roof")
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_several_kernels_with_too_few_blocks_are_one_finding(count):
+    kernels = [
+        replace(judged(waves_per_sm=0.5), kernel_name=f"k{place}", total_ns=10.0 * (place + 1), time_share=0.1)
+        for place in range(count)
+    ]
+    found = by_rule(find(FindingInputs(kernels=kernels)).found, "kernel_limits")
+    if count < 3:
+        assert len(found) == count
+        return
+    (finding,) = found
+    assert finding.title == "4 kernels: a larger grid, since few blocks do not fill the GPU"
+    assert (finding.stake_ns, finding.stake_share) == (pytest.approx(50.0), pytest.approx(0.2))
+    assert finding.kernels == ("k3", "k2", "k1", "k0")
+    assert [number.value for number in finding.evidence] == [4, 0.5, pytest.approx(0.4)]
+
+
+@pytest.mark.parametrize(("bound", "words"), [("MEMORY", "memory roof"), ("COMPUTE", "compute roof")])
+def test_a_kernel_without_a_cause_is_told_which_roof_it_is_below(bound, words):
+    assert cause_of(judged(bound, waves_per_sm=8.0)).title.endswith(f": bring it closer to its {words}")
+    assert "let it use more of the GPU" in cause_of(judged(waves_per_sm=8.0)).title
+
+
+def test_launches_of_one_name_that_differ_leave_open_which_was_profiled():
+    one = replace(judged("MEMORY", waves_per_sm=8.0), duration_ns=100.0)
+    alike = replace(kernel(one.kernel_name, "GEMM", 1000), min_ns=90, max_ns=110)
+    unlike = replace(alike, max_ns=400)
+    (finding,) = by_rule(find(FindingInputs(kernels=[one], top_kernels=shares([alike]))).found, "kernel_limits")
+    assert (finding.confidence, finding.reason.startswith("joined by its name alone, but all")) == ("medium", True)
+    slow = replace(one, duration_ns=150.0)
+    (finding,) = by_rule(find(FindingInputs(kernels=[slow], top_kernels=shares([alike]))).found, "kernel_limits")
+    assert (finding.confidence, "1.50 times as long" in finding.reason) == ("low", True)
+    told = find(FindingInputs(kernels=[one], top_kernels=shares([unlike])))
+    assert by_rule(told.found, "kernel_limits") == []
+    (withheld,) = by_rule(told.withheld, "kernel_limits")
+    assert withheld.reason.startswith("1 of 1 profiled kernels bear the name of launches")
 
 
 def test_uncoalesced_access_is_nvidias_rule_with_an_estimate_that_matters():

@@ -32,8 +32,10 @@ def test_brief_fits_a_comment(kind):
 
 def test_brief_says_verdict_findings_and_kernels():
     text = brief_markdown(RUNS["story"])
-    assert "**Compute-bound: 90.0 % of the profiled GPU time, in 4 of 20 profiled kernels.**" in text
-    assert "| What would help | At stake |" in text
+    # Counters that nothing joined with the timeline stand second: a few launches are not the run.
+    assert "**GEMM 128×128 (FP16) takes 62.7 % of the kernel time; the first three of 20 kernels take 85.3 %.**" in text
+    assert "** Compute-bound: 90.0 % of the profiled GPU time, in 4 of 20 profiled kernels." in text
+    assert "| What would help | At stake, at most |" in text
     assert text.count("| GEMM 128×128 (FP16)") >= 1
 
 
@@ -72,6 +74,7 @@ def test_a_notebook_gets_a_fragment_without_scripts(kind):
 def test_a_notebook_shows_charts_inline():
     text = notebook(RUNS["story"])
     assert text.count("data:image/svg+xml;base64,") >= 3
+    assert "<p>Kernel time by family</p><p><img " in text
     assert "What would help most" in text
 
 
@@ -81,3 +84,22 @@ def test_loaded_runs_show_themselves(tmp_path):
 
     make_run(tmp_path / "run")
     assert "Compute-bound: 100 %" in nsightkit.load(tmp_path / "run")._repr_html_()
+
+
+def test_a_capture_that_is_loaded_straight_says_what_it_is_worth(tmp_path):
+    import nsightkit
+    from builders.ncu import PrintedLaunch, details_csv
+
+    section = "GPU Speed Of Light Throughput"
+    metrics = ((section, "Duration", "usecond", "12.5"), (section, "Compute (SM) Throughput", "%", "91.20"),
+               (section, "Memory Throughput", "%", "20.10"))  # fmt: skip
+    details_csv(tmp_path / "kernel.csv", [PrintedLaunch(metrics=metrics)])
+    assert "Capture quality: usable" in nsightkit.load(tmp_path / "kernel.csv")._repr_html_()
+
+
+@pytest.mark.parametrize("form", ["brief", "terminal", "notebook"])
+def test_each_form_says_how_many_rows_it_hides(form):
+    drawn = {"brief": brief_markdown, "notebook": notebook, "terminal": plain}[form](RUNS["story"])
+    text = " ".join(drawn.split())
+    assert f"{5 if form == 'brief' else 8} of 20 kernels are shown" in text
+    assert "3 of 4 findings are shown; 1 is not." in text

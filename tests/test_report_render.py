@@ -33,7 +33,6 @@ from nsightkit.report.sections import build_sections
 from nsightkit.run import Run
 
 GOLDEN = Path(__file__).parent / "golden"
-VOID = {"meta", "link", "br", "wbr", "img", "input", "use"}
 
 
 class Page(HTMLParser):

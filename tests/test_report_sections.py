@@ -14,10 +14,11 @@ from builders.analysis import (
     make_sums,
     make_top,
 )
+from nsightkit.analysis.counters.stalls import MEANINGS, Stall
 from nsightkit.analysis.distributions import summarize_classes
 from nsightkit.analysis.results import Analysis, Verdict
 from nsightkit.report import blocks, first_screen
-from nsightkit.report.blocks import DataTable, Facts, Figure, Group, Items, Text
+from nsightkit.report.blocks import DataTable, Facts, Figure, Group, Items, Pairs, Text
 from nsightkit.report.context import Context, ReportOptions
 from nsightkit.report.labels import metric_label, metric_text, sentence
 from nsightkit.report.sections import SECTIONS, build_sections, overview
@@ -198,7 +199,8 @@ def test_a_run_with_no_known_bound_says_so():
     unknown = Verdict("UNKNOWN", "auto", "none", "", None, "", missing=("sm_throughput_pct",))
     kernels = tuple(replace(k, verdict=unknown) for k in classified(4))
     lead = sections(Analysis(kernels=kernels, classes=tuple(summarize_classes(kernels))))["overview"].blocks[0]
-    assert lead.text == "The bound of 100 % of the profiled GPU time is unknown (4 of 4 profiled kernels)."
+    whole = "The bound of 100 % of the profiled GPU time is unknown (4 of 4 profiled kernels)"
+    assert lead.text == f"{whole}: SM throughput not collected."
 
 
 def test_facts_carry_exact_values_and_their_scope():
@@ -210,6 +212,32 @@ def test_facts_carry_exact_values_and_their_scope():
     assert known["GPU busy"].text == "20.6 %"
     assert "676 ms" in known["GPU busy"].scope
     assert "launch-bound" not in " ".join(f.label + f.scope for f in facts).lower()
+
+
+def test_a_headline_names_few_of_many_missing_counters():
+    missing = ("sm_throughput_pct", "memory_throughput_pct", "dram_bytes", "fp64_flop", "fp32_flop")
+    one = replace(classified(1)[0], verdict=Verdict("UNKNOWN", "auto", "none", "", None, "", missing=missing))
+    assert sentence(one) == (
+        "Bound unknown: SM throughput, Memory throughput, DRAM traffic and 2 more not collected."
+    )  # fmt: skip
+
+
+def test_without_a_gpu_the_facts_are_the_operators_own_time():
+    operators = make_operators(4)
+    overview = build_sections(Context(make_info(tokens=16), Analysis(top_operators=operators)))[0]
+    known = {f.label: f for f in next(b for b in overview.blocks if isinstance(b, Facts)).facts}
+    own = sum(o.self_ns for o in operators)
+    assert known["operator time on the CPU"].exact == f"{own} ns"
+    assert known["operator time per token"].exact == f"{own // 16} ns"
+    assert "over 16 tokens" in known["operator time per token"].scope
+
+
+def test_a_card_says_how_many_states_of_its_warps_it_leaves_out():
+    analysis = make_story(make_analysis(2))
+    states = tuple(Stall(reason, 0.125, 1.0) for reason in list(MEANINGS)[:8])
+    told = str(sections(replace(analysis, story=replace(analysis.story, stalls={0: states})))["kernels"])
+    assert "A warp takes 8.00 cycles from one instruction to the next" in told
+    assert "; 3 further states." in told
 
 
 def test_captures_that_are_alike_share_a_row():
@@ -257,11 +285,32 @@ def test_suspects_and_notes_reach_the_card():
         ("peak_tensor_fp16_flop_per_s", "Tensor FP16 roof"),
         ("peak_dram_bytes_per_s", "DRAM roof"),
         ("flop_per_byte", "Arithmetic intensity"),
-        ("l2_bytes", "L2 traffic"),
+        ("l2_bytes", "Returned by L2"),
     ],
 )
 def test_metrics_have_words(name, label):
     assert metric_label(name) == label
+
+
+@pytest.mark.parametrize(
+    ("launches", "labels"),
+    [(1, {"Duration", "DRAM traffic", "SM throughput"}),
+     (4, {"Duration (mean)", "DRAM traffic (sum of 4)", "SM throughput"})],
+)  # fmt: skip
+def test_a_card_of_several_launches_says_what_is_a_sum_and_what_a_mean(launches, labels):
+    kernel = replace(classified(1)[0], launch_count=launches)
+    kernels = (replace(kernel, counters=kernel.counters | {"dram_bytes": 4e9, "sm_throughput_pct": 30.0}),)
+    found = sections(Analysis(kernels=kernels, classes=tuple(summarize_classes(kernels))))
+    card = next(b for b in walk(found["kernels"].blocks) if isinstance(b, Pairs))
+    told = {label for label, _ in card.pairs}
+    assert labels <= told
+    assert not any(label.startswith("SM throughput (") for label in told)
+
+
+def test_a_histogram_calls_a_counter_what_the_cards_call_it():
+    from nsightkit.analysis.distributions import HISTOGRAM_METRICS
+
+    assert [metric.label for metric in HISTOGRAM_METRICS] == [metric_label(metric.name) for metric in HISTOGRAM_METRICS]
 
 
 def test_every_counter_has_words_with_a_unit():
@@ -280,9 +329,26 @@ def test_the_first_screen_has_the_three_findings_that_would_save_most():
     assert len(first.rows) == 3
     assert [row[0].text for row in whole.rows[:3]] == [row[0].text for row in first.rows]
     assert str(len(whole.rows)) in first.hidden
-    stakes = [float(cell.exact) for cell in column(whole, "stake_share")]
+    stakes = [float(cell.exact.removesuffix(" ns")) for cell in column(whole, "stake_ns")]
     assert stakes == sorted(stakes, reverse=True)
-    assert stakes == [f.stake_share for f in analysis.story.findings.found]
+    assert stakes == [f.stake_ns for f in analysis.story.findings.found]
+
+
+@pytest.mark.parametrize(
+    ("analysis", "said", "unsaid"),
+    [
+        (Analysis(), ("need a timeline", "need counters"), "need FLOP"),
+        (replace(make_analysis(3), kernels=(), classes=()), ("need counters",), "need a timeline"),
+        (replace(make_analysis(3, timeline=False), kernels=tuple(replace(k, point=None) for k in classified(3))),
+         ("need a timeline", "need FLOP, DRAM traffic and a roof"), "need counters"),
+    ],
+)  # fmt: skip
+def test_no_finding_says_what_the_silent_rules_lacked(analysis, said, unsaid):
+    section = sections(analysis)["findings"]
+    text = section.missing or next(part.text for part in walk(section.blocks) if isinstance(part, Text))
+    assert text.startswith("No finding: no rule found 2 % of its scope at stake.")
+    assert all(words in text for words in said)
+    assert unsaid not in text
 
 
 def test_what_is_withheld_is_said():
@@ -406,6 +472,26 @@ def test_a_launch_bound_run_says_so_first(tmp_path):
     assert "was not measured" in " ".join(
         item for part in walk(untold["findings"].blocks) if isinstance(part, Items) for item in part.items
     )
+
+
+@pytest.mark.parametrize(
+    ("planted", "lead"),
+    [
+        ("copy_bound", "Copies alone take 78.2 % of the 11.7 ms: nothing computes meanwhile."),
+        ("communication_bound", "Communication alone takes 77.7 % of the 18.7 ms: nothing computes meanwhile."),
+        ("host_bound", "waited for the rest: 85.3 % for code of the program outside CUDA."),
+        ("sync_bound", "waited for the rest: 54.5 % after synchronizing."),
+        ("gpu_bound", "gemm takes 91.5 % of the kernel time."),
+    ],
+)
+def test_the_first_sentence_is_about_what_takes_the_time(planted, lead, tmp_path):
+    from builders import timeline
+    from nsightkit.analysis import AnalysisOptions, analyze_tables
+    from nsightkit.ingest.dataset import open_dataset
+
+    dataset = open_dataset([timeline.write_run(tmp_path / "run", getattr(timeline, planted)(1))])
+    found = sections(analyze_tables(dataset, AnalysisOptions(tracing_ratio=1.03)))
+    assert next(b.text for b in found["overview"].blocks if isinstance(b, Text)).endswith(lead)
 
 
 def test_captures_of_several_gpus_are_no_one_run():

@@ -9,6 +9,7 @@ Source: NVIDIA, "Nsight Compute", rules with estimated speed-ups; docs/method.md
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,13 +48,23 @@ def rank_advice(rules: Iterable[Row], counters: Sequence[Row]) -> list[Advice]:
     launches = {(row["capture_id"], row["launch_index"]): row for row in counters}
     whole = _time_by(counters, lambda row: row["capture_id"])
     groups: dict[tuple[Any, ...], list[tuple[Row, Row]]] = {}
+    said: Counter[tuple[Any, ...]] = Counter()
     for rule in rules:
         launch = launches.get((rule["capture_id"], rule["launch_index"]))
-        if launch is not None and rule["kind"] not in NOT_ADVICE:
+        if launch is not None and rule["kind"] not in NOT_ADVICE and _says_something(rule):
             key = (rule["capture_id"], launch["kernel_name"], rule["rule"], rule["title"], rule["speedup_kind"] or "")
-            groups.setdefault(key, []).append((rule, launch))
-    found = [_advice(key, members, whole) for key, members in groups.items()]
+            # A rule may say two things of one launch, as of loads and of stores: each is advice of its own.
+            once = (*key, rule["launch_index"])
+            place = said[once] if rule["message"] else max(said[once] - 1, 0)
+            groups.setdefault((*key, place), []).append((rule, launch))
+            said[once] += bool(rule["message"])
+    found = [_advice(key[:-1], members, whole) for key, members in groups.items()]
     return sorted(found, key=_rank)
+
+
+def _says_something(rule: Row) -> bool:
+    """Whether a result has words or an estimate: those of some rules hold a table of source lines alone."""
+    return bool(rule["title"] or rule["message"] or rule["estimated_speedup_pct"] is not None)
 
 
 def _time_by(rows: Sequence[Row], key: Any) -> dict[Any, float]:
@@ -65,17 +76,19 @@ def _time_by(rows: Sequence[Row], key: Any) -> dict[Any, float]:
 
 def _advice(key: tuple[Any, ...], members: Sequence[tuple[Row, Row]], whole: Mapping[str, float]) -> Advice:
     capture, kernel, rule, title, kind = key
-    saved, time, largest = 0.0, 0.0, None
+    durations = {launch["launch_index"]: launch["duration_ns"] or 0.0 for _, launch in members}
+    estimates: dict[int, float] = {}
     for finding, launch in members:
-        duration, estimate = launch["duration_ns"] or 0.0, _share(finding["estimated_speedup_pct"])
-        time += duration
-        if estimate is not None:
-            saved += estimate * duration
-            largest = estimate if largest is None else max(largest, estimate)
+        if (estimate := _share(finding["estimated_speedup_pct"])) is not None:
+            index = launch["launch_index"]
+            estimates[index] = max(estimate, estimates.get(index, 0.0))
+    time = sum(durations.values())
+    saved = sum(estimate * durations[index] for index, estimate in estimates.items())
+    largest = max(estimates.values(), default=None)
     total = whole[capture]
-    longest = max(members, key=lambda item: item[0]["estimated_speedup_pct"] or 0.0)[0]
+    longest = max((rule for rule, _ in members), key=lambda r: (bool(r["message"]), r["estimated_speedup_pct"] or 0.0))
     return Advice(
-        capture, kernel, rule, title or "", longest["message"] or "", len(members), kind, largest,
+        capture, kernel, rule, title or "", longest["message"] or "", len(durations), kind, largest,
         time / total if total else None,
         saved / total if total and kind == GLOBAL and largest is not None else None,
     )  # fmt: skip

@@ -36,7 +36,7 @@ HISTOGRAM_METRICS = (
     _Metric("sm_throughput_pct", "SM throughput"),
     _Metric("dram_throughput_pct", "DRAM throughput"),
     _Metric("memory_throughput_pct", "Memory throughput"),
-    _Metric("dram_bytes_per_s", "DRAM traffic"),
+    _Metric("dram_bytes_per_s", "DRAM rate"),
     _Metric("l1_hit_rate_pct", "L1 hit rate"),
     _Metric("l1_throughput_pct", "L1 throughput"),
     _Metric("l2_hit_rate_pct", "L2 hit rate"),

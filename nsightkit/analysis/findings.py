@@ -105,6 +105,14 @@ class FindingInputs:
         return sum(kernel.total_ns for kernel in kernels) / self.kernel_ns if self.kernel_ns else 0.0
 
     @cached_property
+    def profiled_ns(self) -> dict[str, list[float]]:
+        """Name of a profiled kernel -> the times of its rows, one a grid."""
+        found: dict[str, list[float]] = {}
+        for kernel in self.kernels:
+            found.setdefault(kernel.kernel_name, []).append(kernel.total_ns or 0.0)
+        return found
+
+    @cached_property
     def timeline_shares(self) -> dict[str, KernelSummary]:
         """Name of a profiled kernel -> the kernel of the timeline that it is, where that is not in doubt."""
         if not self.top_kernels or not self.kernels:
@@ -117,11 +125,11 @@ class FindingInputs:
 
 
 def find(inputs: FindingInputs) -> Findings:
-    """Return what the rules find, ranked by the share of time at stake."""
+    """Return what the rules find, ranked by the time at stake: shares of a span and of kernel time do not compare."""
     said: list[Finding | Withheld] = []
     for rule in RULES:
         said += import_module(f"nsightkit.analysis.finding_rules.{rule}").find(inputs)
     found = [item for item in said if isinstance(item, Finding)]
     found = [item for item in found if item.stake_share is None or item.stake_share >= LEAST_SHARE]
-    ranked = sorted(found, key=lambda item: -1.0 if item.stake_share is None else item.stake_share, reverse=True)
+    ranked = sorted(found, key=lambda item: -1.0 if item.stake_ns is None else item.stake_ns, reverse=True)
     return Findings(tuple(ranked), tuple(item for item in said if isinstance(item, Withheld)))

@@ -40,6 +40,7 @@ class Timing:
     samples_ms: tuple[float, ...] = ()
     ci_ms: tuple[float, float] | None = None
     step_percentiles_ms: tuple[float, float, float] | None = None
+    steps_ms: float | None = None  # all steps, timed one by one, of the repetition in the middle
     warmup: int | None = None
     peak_bytes: float | None = None
     kv_bytes: float | None = None
@@ -239,8 +240,9 @@ def _own_results(name: str, data: dict[str, Any]) -> list[Timing | Quality | Sim
         return [
             Similarity(row["weight"], int(row["layer_a"]), int(row["layer_b"]), row["cosine"], settings["source"])
             for row in data.get("rows", ())
+            if row["cosine"] is not None
         ]
-    if data["workload"] == "perplexity":
+    if data["workload"] == "perplexity" and metrics["perplexity"] is not None:
         return [
             Quality(
                 settings["variant"],
@@ -278,6 +280,7 @@ def _own_timing(name: str, data: dict[str, Any]) -> Timing:
         warmup=data["warmup_iters"],
         ci_ms=_interval_ms(spread),
         step_percentiles_ms=None if None in percentiles else percentiles,
+        steps_ms=_steps_ms(data),
         peak_bytes=data["peak_memory_bytes"],
         kv_bytes=metrics.get("kv_cache_bytes"),
         parts_ms=tuple(
@@ -297,6 +300,12 @@ def _decode_spread(data: dict[str, Any]) -> dict[str, Any]:
 def _interval_ms(spread: dict[str, Any]) -> tuple[float, float] | None:
     low, high = spread.get("ci_low_ns"), spread.get("ci_high_ns")
     return None if low is None or high is None else (low / 1e6, high / 1e6)
+
+
+def _steps_ms(data: dict[str, Any]) -> float | None:
+    pairs = zip(_decode_samples(data), data["repetitions"], strict=True)
+    timed = sorted((total, sum(rep["decode_step_ns"]) / 1e6) for total, rep in pairs if rep.get("decode_step_ns"))
+    return timed[len(timed) // 2][1] if timed else None
 
 
 def _decode_samples(data: dict[str, Any]) -> list[float]:

@@ -259,7 +259,7 @@ def _gpu_time(tables: Tables) -> tuple[int | None, int | None, tuple[str, ...]]:
     span = int(ends.max() - starts.min())
     gpus = set().union(*(_distinct(part, "device_id") for part in parts))
     if len(gpus) > 1:
-        return span, None, (f"{len(gpus)} GPUs were at work: no common busy time is given",)
+        return span, None, (f"{len(gpus)} GPUs were at work: idle time is of the sum of their spans",)
     return span, covered_ns(starts, ends), ()
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nsightkit.analysis.arrays import Ints, arrow_mask, ints, known, words
+from nsightkit.analysis.arrays import Ints, Mask, arrow_mask, ints, known, words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,6 +33,8 @@ _DROPPED = re.compile(
     r"events? (?:were|was|have been) lost"
 )
 _NO_CUDA = re.compile(r"No CUDA events collected|CUPTI_ERROR|Subscribe returned")
+# Source: PyTorch's native_functions.yaml: operators dispatched for CUDA (or ROCm) only.
+_GPU_ALONE = re.compile(r"aten::(record_stream|_?cudnn_|_?miopen_)")
 _OTHER_PHASE = re.compile(r"prefill|prompt|warm-?up", re.IGNORECASE)
 
 
@@ -108,9 +110,16 @@ def judge_capture(tables: Mapping[str, pa.Table], facts: CaptureFacts) -> Qualit
 
 
 def _kernels(capture: _Capture) -> Iterator[Reason]:
-    if capture.rows("kernel_launches") or capture.rows("kernel_counters") or _graphs_launched(capture):
+    if capture.rows("kernel_launches") or capture.rows("kernel_counters") or _graph_launches(capture).any():
         return
     if capture.facts.backend == "torch" and capture.rows("cpu_operators"):
+        if _needs_a_gpu(capture):
+            yield Reason(
+                "usable", "no kernels: operators that only a GPU has were called, but no GPU was traced; the times are "
+                "those of the CPU that launched them, and rates of work from shapes are too high",
+                "trace the GPU too (ProfilerActivity.CUDA)",
+            )  # fmt: skip
+            return
         yield Reason("usable", "no kernels: no GPU was traced; the times are those of the CPU",
                      "run it where torch sees a GPU")  # fmt: skip
         return
@@ -127,6 +136,11 @@ def _kernels(capture: _Capture) -> Iterator[Reason]:
             "unusable", f"no kernels: no GPU was traced{ranges}",
             "run it where there is a GPU ('nsightkit doctor'), and check that the program uses it",
         )  # fmt: skip
+
+
+def _needs_a_gpu(capture: _Capture) -> bool:
+    _, names = words(capture.tables["cpu_operators"], "operator_name")
+    return any(_GPU_ALONE.match(name or "") for name in names.to_pylist())
 
 
 def _range_seen(capture: _Capture) -> Iterator[Reason]:
@@ -203,23 +217,42 @@ def _long_first(capture: _Capture, name: str, bounds: tuple[int, int]) -> Iterat
 
 
 def _graphs(capture: _Capture) -> Iterator[Reason]:
-    launched = _graphs_launched(capture)
+    launched = _graph_launches(capture)
     table = capture.tables.get("kernel_launches")
-    if launched and not (table is not None and known(table, "graph_node_id").any()):
+    if not launched.any() or (table is not None and known(table, "graph_node_id").any()):
+        return
+    hidden = int(launched.sum()) - _seen_launches(capture, launched)
+    if hidden:
+        of_all = f"{hidden} launches" if hidden == launched.sum() else f"{hidden} of {int(launched.sum())} launches"
         yield Reason(
             "unusable" if table is None or not table.num_rows else "usable",
-            f"kernels are hidden in CUDA graphs: {launched} launches of graphs, and none of their kernels was recorded",
+            f"kernels are hidden in CUDA graphs: {of_all} of graphs, and none of their kernels was recorded",
             "trace graphs node by node (--cuda-graph-trace=node, nsightkit's default; needs driver support)",
         )
 
 
-def _graphs_launched(capture: _Capture) -> int:
+def _graph_launches(capture: _Capture) -> Mask:
+    """Return which rows of cuda_api_calls launch a graph."""
     table = capture.tables.get("cuda_api_calls")
     if table is None or not table.num_rows:
-        return 0
+        return np.zeros(0, np.bool_)
     codes, names = words(table, "name")
-    return int(np.array([(w or "").startswith(("cudaGraphLaunch", "cuGraphLaunch")) for w in names.to_pylist()]
-                        + [False])[codes].sum())  # fmt: skip
+    chosen: Mask = np.array([(w or "").startswith(("cudaGraphLaunch", "cuGraphLaunch")) for w in names.to_pylist()]
+                            + [False])[codes]  # fmt: skip
+    return chosen
+
+
+def _seen_launches(capture: _Capture, launched: Mask) -> int:
+    """Return of how many graph launches a kernel was recorded: torch.profiler tells it by the correlation id alone."""
+    calls, table = capture.tables["cuda_api_calls"], capture.tables.get("kernel_launches")
+    if table is None or not table.num_rows:
+        return 0
+    # Correlation ids restart in each process.
+    processes, ids = ints(calls, "process_id")[launched], ints(calls, "correlation_id")[launched]
+    there = np.isin(ints(table, "correlation_id"), ids[ids >= 0])
+    kernels = set(zip(ints(table, "process_id")[there].tolist(), ints(table, "correlation_id")[there].tolist(),
+                      strict=True))  # fmt: skip
+    return sum(key in kernels for key in zip(processes.tolist(), ids.tolist(), strict=True))
 
 
 def _failed(capture: _Capture) -> Iterator[Reason]:
@@ -269,9 +302,11 @@ def _overhead(capture: _Capture) -> Iterator[Reason]:
     facts = capture.facts
     if facts.backend == "ncu":
         return
+    if facts.made_elsewhere and not any(map(capture.rows, ("kernel_launches", "cuda_api_calls", "cpu_operators"))):
+        return  # nothing was traced that could have been slowed down
     if facts.overhead_ratio is None:
         if facts.overhead_interval is not None:
-            yield _unmeasurable(*facts.overhead_interval)
+            yield _unmeasurable(facts.backend, *facts.overhead_interval)
         elif facts.overhead_single is not None:
             yield Reason(
                 "usable", "the overhead of tracing is not known: timed once each, the run took "
@@ -286,22 +321,30 @@ def _overhead(capture: _Capture) -> Iterator[Reason]:
             )  # fmt: skip
         elif facts.overhead_wanted:
             yield Reason("usable", "the overhead of tracing is not known: no idle or launch-bound verdict is given",
-                         "leave out --no-overhead, and capture the whole run")  # fmt: skip
+                         "capture the whole run (no --range, --gate, --window or --no-overhead) of a program that also "
+                         "runs without the profiler")  # fmt: skip
     elif facts.overhead_ratio > MOST_OVERHEAD:
         yield Reason(
             "usable", f"tracing made the run {facts.overhead_ratio:.2f} times as long: no idle or launch-bound verdict "
             "is given",
-            "trace less (--range, no --python-stacks), or fewer ranges per step",
+            _trace_less(facts.backend),
         )  # fmt: skip
 
 
-def _unmeasurable(low: float, high: float) -> Reason:
+def _trace_less(backend: str) -> str:
+    """Return what makes tracing cheaper; torch.profiler always records every operator of the whole run."""
+    if backend == "torch":
+        return "give each operator more work (a larger batch), or on a GPU use --tool nsys, which records less"
+    return "trace less (--range, no --python-stacks), or fewer ranges per step"
+
+
+def _unmeasurable(backend: str, low: float, high: float) -> Reason:
     interval = f"{low:.2f} … {high:.2f} times as long"
     if low > MOST_OVERHEAD:
         return Reason(
             "usable", f"tracing made the run at least {low:.2f} times as long ({interval}): no idle or launch-bound "
             "verdict is given",
-            "trace less (--range, no --python-stacks), or fewer ranges per step",
+            _trace_less(backend),
         )  # fmt: skip
     return Reason(
         "usable", f"the overhead of tracing is not measurable here ({interval}): no idle or launch-bound verdict is "
@@ -328,3 +371,12 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "diagnostics": ("text",),
     "kernel_counters": ("failed", "dram_bytes", "dram_throughput_pct", "sm_clock_hz"),
 }
+# nsys names the node of a graph; torch.profiler leaves only the id of the launch to tell whose kernels were seen.
+_NEEDED_OF_TORCH: dict[str, tuple[str, ...]] = {
+    name: (*NEEDED[name], "process_id", "correlation_id") for name in ("kernel_launches", "cuda_api_calls")
+}
+
+
+def needed(backend: str) -> dict[str, tuple[str, ...]]:
+    """Return the tables that a verdict on a capture of `backend` needs, with their columns."""
+    return {**NEEDED, **_NEEDED_OF_TORCH} if backend == "torch" else NEEDED

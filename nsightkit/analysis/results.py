@@ -77,7 +77,7 @@ class Verdict:
     rule: str  # roofline, sol-gap or ncu
     tier: str  # counters, throughput or none: which inputs were there
     rule_verdict: str  # the rule's own word for it
-    margin: float | None  # distance from the rule's threshold, in margin_unit; larger is surer
+    margin: float | None  # distance from another bound by the same rule, in margin_unit; larger is surer
     margin_unit: str
     inputs: dict[str, float] = field(default_factory=dict)  # name with unit -> value; amounts are sums over launches
     missing: tuple[str, ...] = ()  # canonical metrics that the rule lacks
@@ -215,17 +215,6 @@ class SizeRow:
     min_bytes: int
     max_bytes: int
     std_bytes: float | None  # sample deviation; None for one operation
-
-
-@dataclass(frozen=True, slots=True)
-class RangeSummary:
-    """All instances of one named range: wall time on its thread."""
-
-    name: str
-    kind: str
-    instance_count: int
-    total_ns: int
-    mean_ns: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from nsightkit.analysis.findings import FindingInputs, Findings, Withheld, find
 from nsightkit.analysis.results import Analysis
 from nsightkit.analysis.roofs.occupancy import occupancy_limiter
+from nsightkit.tables import GPU_WORK
 
 if TYPE_CHECKING:
     from nsightkit.analysis.advice import KernelAdvice
@@ -23,13 +24,13 @@ if TYPE_CHECKING:
     from nsightkit.analysis.ranges.repetitions import Repetition
     from nsightkit.analysis.timeline.accounting import Invariant
     from nsightkit.analysis.timeline.activity import Activity
+    from nsightkit.analysis.timeline.copy_rates import CopyRate
     from nsightkit.analysis.timeline.intervals import Intervals
     from nsightkit.analysis.timeline.memory_use import MemoryUse
     from nsightkit.analysis.timeline.timeline import DeviceTimeline
     from nsightkit.analysis.timeline.whole_run import GraphFigures, RunFigures
     from nsightkit.analysis.work.operations import CaptureTables
 
-_WORK = ("kernel_launches", "memory_operations", "graph_launches")
 _WORK_COLUMNS = ("start_ns", "duration_ns", "device_id", "stream_id", "process_id", "correlation_id")
 # Only these columns of what may be millions of rows are read.
 _TIMELINE = {
@@ -63,6 +64,9 @@ class Story:
     stalls: dict[int, tuple[Stall, ...]] = field(default_factory=dict)  # place -> why its warps waited
     weights: dict[int, Weight] = field(default_factory=dict)  # place -> what it stands for in the timeline
     findings: Findings = field(default_factory=Findings)
+    timeline_count: int = 0  # captures that have a timeline
+    repetitions: tuple[Repetition, ...] = ()  # ranges that repeat: the first instance against the others
+    copies: tuple[CopyRate, ...] = ()  # copies and fills of all captures, with their rates
 
 
 def tell(
@@ -93,7 +97,8 @@ def tell(
     return Story(
         traced.activity, traced.phases, traced.timelines, traced.figures, traced.graphs, _memory(tables),
         traced.broken, advice,
-        limiters, stalls, weights, findings,
+        limiters, stalls, weights, findings, traced.count, traced.repetitions,
+        _copies(tables),
     )  # fmt: skip
 
 
@@ -107,6 +112,7 @@ class _Traced:
     withheld: tuple[Withheld, ...] = ()
     graphs: GraphFigures | None = None
     broken: tuple[Invariant, ...] = ()
+    count: int = 0  # captures that have a timeline
 
 
 def _traced(tables: Tables, options: AnalysisOptions) -> _Traced:
@@ -115,7 +121,7 @@ def _traced(tables: Tables, options: AnalysisOptions) -> _Traced:
         return _Traced()
     if capture is None or capture.work is None:
         reason = f"{count} captures have a timeline, each with a clock of its own: idle time is not judged"
-        return _Traced(withheld=(Withheld("waiting", reason),))
+        return _Traced(withheld=(Withheld("waiting", reason),), count=count)
     from nsightkit.analysis.timeline.activity import read_activity
 
     phases, repeated, broken = _ranges(capture) if capture.nvtx_ranges.num_rows else (None, (), ())
@@ -133,7 +139,7 @@ def _only_capture(tables: Tables) -> tuple[int, CaptureTables | None]:
 
     What its tables held is free again when this returns: everything after it shares what was read.
     """
-    found = {capture for name in _WORK if tables.has(name) for capture in _capture_ids(tables, name)}
+    found = {capture for name in GPU_WORK if tables.has(name) for capture in _capture_ids(tables, name)}
     if len(found) != 1:
         return len(found), None
     from nsightkit.analysis.work.operations import read_condensed, rows_of
@@ -154,11 +160,11 @@ def _capture_ids(tables: Tables, name: str) -> set[str]:
 def _captures_of(tables: Tables) -> list[CaptureTables]:
     """Return the captures that have GPU work."""
     rows = {name: tables.arrow(name, columns) for name, columns in _TIMELINE.items() if tables.has(name)}
-    if not any(name in rows and rows[name].num_rows for name in _WORK):
+    if not any(name in rows and rows[name].num_rows for name in GPU_WORK):
         return []
     from nsightkit.analysis.work.operations import by_capture
 
-    return [part for part in by_capture(rows) if any(_rows_in(part, name) for name in _WORK)]
+    return [part for part in by_capture(rows) if any(_rows_in(part, name) for name in GPU_WORK)]
 
 
 def _give_back(capture: CaptureTables) -> None:
@@ -186,7 +192,7 @@ def _ranges(capture: CaptureTables) -> tuple[Phases | None, tuple[Repetition, ..
 
 
 def _figures(capture: CaptureTables, options: AnalysisOptions) -> _Traced:
-    from nsightkit.analysis.timeline.accounting import broken, check_timeline
+    from nsightkit.analysis.timeline.accounting import broken, check_timeline, check_work
     from nsightkit.analysis.timeline.timeline import device_timelines, timeline_inputs
     from nsightkit.analysis.timeline.whole_run import graph_figures, run_figures
 
@@ -196,7 +202,14 @@ def _figures(capture: CaptureTables, options: AnalysisOptions) -> _Traced:
     found = _Traced(
         timelines=timelines,
         graphs=graph_figures(inputs),
-        broken=tuple(broken(check for timeline in timelines for check in check_timeline(timeline))),
+        broken=tuple(
+            broken(
+                [
+                    *check_work(capture.capture_id, inputs.operations),
+                    *(check for timeline in timelines for check in check_timeline(timeline)),
+                ]
+            )
+        ),
     )
     if found.graphs and found.graphs.lost_count:
         reason = (
@@ -207,14 +220,22 @@ def _figures(capture: CaptureTables, options: AnalysisOptions) -> _Traced:
     return replace(found, figures=run_figures(timelines, options.tracing_ratio))
 
 
-def _around(scope: Scope, part: CaptureTables) -> tuple[CaptureTables, Intervals]:
-    """Return the whole capture, and when work of the range was on the GPU."""
+def _around(scope: Scope, part: CaptureTables) -> tuple[CaptureTables, dict[int, Intervals]]:
+    """Return the whole capture, and when work of the range was on each GPU."""
     from nsightkit.analysis.ranges.nvtx_projection import attribute
     from nsightkit.analysis.timeline.timeline_parts import range_windows
 
     captures = _captures_of(scope.around)
     whole = next((capture for capture in captures if capture.capture_id == part.capture_id), part)
     return whole, range_windows(attribute(whole), scope.within)
+
+
+def _copies(tables: Tables) -> tuple[CopyRate, ...]:
+    if not tables.has("memory_operations"):
+        return ()
+    from nsightkit.analysis.timeline.copy_rates import COLUMNS, copy_rates
+
+    return tuple(copy_rates(tables.arrow("memory_operations", COLUMNS)))
 
 
 def _memory(tables: Tables) -> tuple[MemoryUse, ...]:

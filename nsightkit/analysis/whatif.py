@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from nsightkit.analysis.results import RooflinePoint, RooflineRow
 from nsightkit.analysis.roofs.peaks import DTYPES
-from nsightkit.analysis.roofs.roofline import NS
+from nsightkit.analysis.roofs.roofline import NEAR_ROOF, NS
 from nsightkit.errors import AnalysisError
 from nsightkit.gpus import GpuSpec
 
@@ -23,8 +23,6 @@ OTHER_CLOCKS = (
     "peaks now are ncu's at the clocks of the launch, which it may have locked, and peaks then those of a data sheet "
     "at its boost clock: part of the difference is the clock"
 )
-# Below this share of its roof a kernel has another limit, so that faster peaks may change nothing.
-NEAR_ROOF = 0.6
 BANDWIDTH = "dram_bytes_per_s"
 # Short names that a user may set.
 ALIASES = {
@@ -86,7 +84,8 @@ def change_to_gpu(now: GpuSpec | None, then: GpuSpec) -> Change:
     names = (BANDWIDTH, *PEAK_NAMES.values())
     before = {name: value for name in names if now and (value := now.value(name))}
     after = {name: value for name in names if (value := then.value(name))}
-    return Change(before, after, f"the data sheet of {then.key} instead of {now.key if now else 'the measured roof'}")
+    instead = now.key if now else "the roofs of the capture"
+    return Change(before, after, f"the data sheet of {then.key} instead of {instead}")
 
 
 def change_of_settings(settings: Mapping[str, float]) -> Change:

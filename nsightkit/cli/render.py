@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 import click
 
 from nsightkit import __version__
-from nsightkit.cli.inputs import naming_output, new_run, or_newest_run, paths_argument, report_failures
-from nsightkit.cli.judging import judge_stored, judged
+from nsightkit.cli.inputs import kept_run, naming_output, new_run, or_newest_run, paths_argument, report_failures
 from nsightkit.cli.measured_roofs import kept_roofs
+from nsightkit.cli.output import note
 from nsightkit.cli.progress import progress_bar
 from nsightkit.cli.scoping import notes_of, scoped, whole_of, within_of, within_option
 from nsightkit.errors import IngestError
+from nsightkit.judging import judge_stored, judged
 from nsightkit.run import Run, RunInfo, is_run
 
 if TYPE_CHECKING:
@@ -38,14 +39,16 @@ class _Job:
     paths: tuple[Path, ...]
     folder: Path
     failures: list[Failure] = field(default_factory=list)
+    name: str = "report"
     overwrite: bool = True
 
 
 @click.command("render")
 @paths_argument(required=False)
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for the report. Default: RUN/report. With it, captures are read straight and no run is kept.",
+    "-o", "--output", type=click.Path(path_type=Path), metavar="FOLDER|FILE",
+    help="Folder for the report, or one file: NAME.html or NAME.json. Default: RUN/report. With it, captures are read "
+    "straight and no run is kept.",
 )  # fmt: skip
 @click.option(
     "--format", "format_", type=click.Choice(tuple(FORMATS)), default="both", show_default=True,
@@ -90,8 +93,9 @@ def command(
 ) -> None:
     """Write the report of PATH and print the paths of what was written, the documents first.
 
-    PATH is a run directory, or captures and folders of captures: these are ingested into a new run directory below
-    ./reports first. Without PATH the newest run below ./reports is taken.
+    PATH is a run directory, or captures and folders of captures: these are ingested into a run directory below
+    ./reports first, unless one there holds them and they are unchanged since. Without PATH the newest run below
+    ./reports is taken.
 
     report.html is one file that needs no network: mail it, open it offline, print it. report.md says the same for pages
     that show Markdown; its drawings lie in figures/. A section whose input was not captured says what would supply it.
@@ -101,11 +105,13 @@ def command(
     nsightkit render runs/today --rule roofline
     nsightkit render profile.ncu-rep profile.sqlite    ingest both, then render
     nsightkit render profile.ncu-rep -o out --figures pdf
+    nsightkit render profile.ncu-rep -o mail.html       one file to mail
     nsightkit render runs/today --brief                 for a comment on a pull request
     """
     from nsightkit.analysis import AnalysisOptions
     from nsightkit.report.context import ReportOptions
 
+    documents = _documents(output, format_, figures)
     inputs = or_newest_run(paths)
     how = AnalysisOptions(rule, margin, gpu=gpu, roofs=kept_roofs(inputs))
     if brief or terminal:
@@ -116,7 +122,7 @@ def command(
         # The report of the whole run stays what it is.
         name = re.sub("[^A-Za-z0-9_-]+", "-", within).strip("-_")
         job = replace(job, folder=job.folder.with_name(f"{job.folder.name}-{name}"))
-    options = ReportOptions(FORMATS[format_], limit, figures, job.folder, within)
+    options = ReportOptions(documents, limit, figures, job.folder, within, job.name)
     with _without_collector():
         written = _render(job, how, options)
     # Dozens of drawings are one line: the folder they lie in.
@@ -125,10 +131,36 @@ def command(
     report_failures(job.failures)
 
 
+def _documents(output: Path | None, format_: str, figures: str | None) -> tuple[str, ...]:
+    """Return the documents that are wanted: those of `format_`, or the one that a file name asks for.
+
+    Raises:
+        click.UsageError: the name is that of a file, and what is wanted is not one file of its kind.
+    """
+    if output is None or not _is_file(output):
+        if output is not None and output.is_file():
+            raise click.UsageError(f"{output}: is a file; name a folder, or a file as  -o {output.stem}.html")
+        return FORMATS[format_]
+    kind = output.suffix[1:]
+    if kind == "md":
+        raise click.UsageError(
+            f"{output}: Markdown has its drawings beside it: name a folder, as  -o {output.stem} --format markdown"
+        )
+    if format_ not in ("both", kind) or figures:
+        also = f"--figures {figures}" if figures else f"--format {format_}"
+        raise click.UsageError(f"{output}: one file, but {also} asks for others: name a folder, as  -o {output.stem}")
+    return FORMATS[kind]
+
+
+def _is_file(output: Path) -> bool:
+    return output.suffix in (".html", ".json", ".md") and not output.is_dir()
+
+
 def _job(paths: Sequence[Path], output: Path | None) -> _Job:
     """Say what is to be read and where the report goes; captures without `output` are ingested."""
     if output is not None:
-        return _Job(tuple(paths), output)
+        alone = _is_file(output)
+        return _Job(tuple(paths), output.parent if alone else output, name=output.stem if alone else "report")
     runs = [path for path in paths if is_run(path)]
     if not runs:
         return _ingested(paths)
@@ -142,12 +174,19 @@ def _job(paths: Sequence[Path], output: Path | None) -> _Job:
 
 
 def _ingested(paths: Sequence[Path]) -> _Job:
-    from nsightkit.ingest.store import IngestOptions, ingest_paths
+    from nsightkit.ingest.sources import find_sources
+    from nsightkit.ingest.store import IngestOptions, ingest_sources
 
+    sources, failures = find_sources(paths)
+    kept = kept_run(paths, sources)
+    if kept:
+        note(f"read earlier and unchanged since: {kept.path}")
+        return _Job((kept.path,), kept.report_dir, failures)
     run = new_run(paths, None)
     with naming_output(), progress_bar("ingest") as progress:
-        info, failures = ingest_paths(paths, run, IngestOptions(progress=progress, judge=judge_stored))
-    return _Job((run.path,) if info.captures else (), run.report_dir, failures)
+        options = IngestOptions(progress=progress, judge=judge_stored)
+        info, more = ingest_sources(sources, run, RunInfo(name=run.path.name), options)
+    return _Job((run.path,) if info.captures else (), run.report_dir, [*failures, *more])
 
 
 def _render(job: _Job, how: AnalysisOptions, options: ReportOptions) -> tuple[Path, ...]:
@@ -165,20 +204,21 @@ def _render(job: _Job, how: AnalysisOptions, options: ReportOptions) -> tuple[Pa
     dataset = scoped(dataset, options.within)
     info, known = _facts(dataset, how)
     if not job.overwrite:
-        _leave_others_alone(job.folder, info)
+        _leave_others_alone(job, info)
     return render_report(Run(job.paths[0]), info, analyze_tables(dataset, known), options)
 
 
-def _leave_others_alone(folder: Path, info: RunInfo) -> None:
-    """Refuse a folder that holds the report of another run; the same run may always be rendered again."""
+def _leave_others_alone(job: _Job, info: RunInfo) -> None:
+    """Refuse a place that holds the report of another run; the same run may always be rendered again."""
     from nsightkit.errors import ReportError
     from nsightkit.report.standing import other_report, title_of
 
-    other = other_report(folder, info)
+    other = other_report(job.folder, info, job.name)
     if other is not None:
+        place = job.folder if job.name == "report" else job.folder / job.name
         raise ReportError(
-            f"{folder}: the report of '{other}' stands there, and this one is of '{title_of(info)}'; name another "
-            "folder, or say --force",
+            f"{place}: the report of '{other}' stands there, and this one is of '{title_of(info)}'; name another "
+            f"{'folder' if place is job.folder else 'file'}, or say --force",
             slug="other-report",
         )
 

@@ -6,6 +6,7 @@ HTML. All text is plain: whoever writes it out escapes it. Only `Figure.svg` is 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
@@ -13,6 +14,7 @@ from nsightkit.report import format as fmt
 
 NOT_COLLECTED = "not in the capture"
 _LONGEST_CELL = 160
+_NARROW_CELL, _LONG_CELL = 20, 60
 # Units that a value carries in its exact form; a share is a bare number.
 _EXACT_UNITS = {"ns": "ns", "byte": "B", "byte/s": "B/s", "flop": "FLOP", "flop/s": "FLOP/s", "flop/byte": "FLOP/B",
                 "op": "op", "op/s": "op/s", "Hz": "Hz", "%": "%", "cycle": "cycles"}  # fmt: skip
@@ -87,6 +89,11 @@ class Cell:
     tags: tuple[str, ...] = ()
 
     @property
+    def length(self) -> int:
+        """How many characters stand in the cell."""
+        return len(self.text) + sum(len(tag) + 1 for tag in self.tags if tag)
+
+    @property
     def says_more(self) -> bool:
         """Whether the exact value is another than the text shows: 91.2 % is the same as 91.20 %."""
         shown, _, shown_unit = self.text.partition(" ")
@@ -137,6 +144,21 @@ class DataTable:
     hidden: str = ""
     anchors: tuple[str, ...] = ()
     kind: ClassVar[str] = "table"
+
+    @property
+    def layouts(self) -> tuple[str, ...]:
+        """How the cells of each column stand, as the letters of their classes; "" is a text that may break.
+
+        n is a number, s a share, b words so short that they stand on one line, l long texts, which need room.
+        """
+        return tuple(self._layout(place, column) for place, column in enumerate(self.columns))
+
+    def _layout(self, place: int, column: Column) -> str:
+        if column.kind != "text":
+            return {"number": "n", "share": "n s", "bound": "b"}.get(column.kind, "")
+        longest = max((row[place].length for row in self.rows), default=0)
+        # The first column has its own rule: it names the row.
+        return "b" if longest <= _NARROW_CELL else "l" if place and longest > _LONG_CELL else ""
 
 
 @dataclass(frozen=True)
@@ -239,6 +261,14 @@ def text(value: str | None, href: str = "", tags: tuple[str, ...] = ()) -> Cell:
     return Cell(shown[: _LONGEST_CELL - 1] + "…", "" if href else shown, href=href, tags=tags)
 
 
+def every_block(parts: Iterable[Block]) -> Iterator[Block]:
+    """Return `parts` and what their groups hold, in reading order."""
+    for part in parts:
+        yield part
+        if isinstance(part, Group):
+            yield from every_block(part.blocks)
+
+
 def counted(count: int, one: str, many: str = "") -> str:
     """Return a count with its noun.
 
@@ -253,4 +283,5 @@ def hidden_rows(total: int, shown: int, what: str, rest_share: float | None = No
     if shown >= total:
         return ""
     weight = "" if rest_share is None else f" with {fmt.share(max(0.0, rest_share))} of the time"
-    return f"{fmt.count(shown)} of {fmt.count(total)} {what} are shown; {fmt.count(total - shown)}{weight} are not."
+    are = "is" if total - shown == 1 else "are"
+    return f"{fmt.count(shown)} of {fmt.count(total)} {what} are shown; {fmt.count(total - shown)}{weight} {are} not."

@@ -62,10 +62,13 @@ def chart_rules() -> str:
 def standalone(svg: str) -> str:
     """Return `svg` as a file of its own: with its colors, for light and dark surroundings."""
     style = (
-        f"<style>:root{{{style_rules(0)}}}@media (prefers-color-scheme:dark){{:root{{{style_rules(1)}}}}}"
+        f"<style>:root{{{style_rules(0)}}}@media screen and (prefers-color-scheme:dark){{:root{{{style_rules(1)}}}}}"
         f"svg{{background:var(--surface)}}{chart_rules()}</style>"
     )
     opening, rest = svg.split(">", 1)
+    if " width=" not in opening:
+        # Alone it has no column to fill.
+        opening += f' width="{opening.partition(chr(34) + "0 0 ")[2].partition(" ")[0]}"'
     return f'{opening} xmlns="http://www.w3.org/2000/svg">{style}{rest}\n'
 
 
@@ -103,6 +106,8 @@ class Canvas:
     def svg(self, parts: Sequence[str]) -> str:
         """Return the drawing made of `parts`."""
         size = f'viewBox="0 0 {self.width} {self.height}"' + (' preserveAspectRatio="none"' if self.stretch else "")
+        # A plot is drawn at its own size, so that the words of all are equally large.
+        size = f'width="{self.width}" {size}' if "plot" in self.classes else size
         role = "group" if self.linked else "img"
         names = f' class="{self.classes}"' if self.classes else ""
         described = f"<desc>{escape(self.description)}</desc>" if self.description else ""
@@ -122,13 +127,39 @@ def outline(bound: str, place: tuple[float, float], r: float) -> str:
     return _circle(x, y, r)
 
 
+def half_width(bound: str, r: float) -> float:
+    """Return how far the shape of `bound` reaches to either side: a triangle of the same area is broader."""
+    return r * {"latency": 1.35, "balanced": 1.25}.get(bound, 1.0)
+
+
 def _circle(x: float, y: float, r: float) -> str:
     return f"M{num(x - r)} {num(y)}a{num(r)} {num(r)} 0 1 0 {num(2 * r)} 0a{num(r)} {num(r)} 0 1 0 {num(-2 * r)} 0z"
 
 
+# Characters by their width in em, in DejaVu Sans: the broadest font of the stack, so that in the others there is room
+# to spare. Of what is not listed digits and letters have `_OTHER_WIDTH` at most, all else an em.
+_GLYPHS = {0.32: " ,.·'ijlIJ\u202f", 0.42: "/:;\\|f-()[]tr!", 0.54: '"*_`–sz?', 0.62: "LFvxyPTYaoec", 0.65: "µ",
+           0.79: "AVBRXZCUHNDG&OQK", 0.84: "w#+<=>^~×÷→±≥≤", 0.87: "M"}  # fmt: skip
+_WIDTHS = {glyph: width for width, glyphs in _GLYPHS.items() for glyph in glyphs}
+_OTHER_WIDTH, _BROAD = 0.65, "mW@%"
+
+
 def text_width(text: str, size: float = 12) -> float:
-    """Return about how wide `text` is, in the units of the drawing."""
-    return len(text) * size * 0.62
+    """Return how wide `text` is at most, in the units of the drawing.
+
+    >>> round(text_width("1 GFLOP/s")), round(text_width("iiii")), round(text_width("WWWW"))
+    (65, 15, 48)
+    """
+    return size * sum(_WIDTHS.get(c) or (_OTHER_WIDTH if c.isascii() and c not in _BROAD else 1.0) for c in text)
+
+
+def fitted(text: str, room: float) -> str:
+    """Return `text`, cut after its first third where it is wider than `room`: names of ranges differ at their ends."""
+    cut, kept = text, len(text)
+    while kept > 3 and text_width(cut) > room:
+        kept -= 1
+        cut = f"{text[: kept // 3].rstrip()}…{text[kept // 3 - kept :].lstrip()}"
+    return cut
 
 
 def shortened(text: str, most: int) -> str:

@@ -29,6 +29,10 @@ NEEDS_TIMELINE = (
     "No timeline of kernels in this run. Record one with 'nsightkit profile --tool nsys', or ingest an nsys export, "
     "the output of nsys stats, or a torch.profiler trace."
 )
+SEVERAL_TIMELINES = (
+    "{count} captures have a timeline, each with a clock of its own, and are not drawn as one. 'nsightkit ranks' "
+    "compares them, 'nsightkit timeline' and 'nsightkit top --by phase,family' list them; or render one of them alone."
+)
 NEEDS_COUNTERS = (
     "No hardware counters in this run. Record some with 'nsightkit profile --tool ncu', or ingest an .ncu-rep file or "
     "ncu CSV pages."
@@ -54,7 +58,8 @@ FIRST_ROWS = 8
 class ReportOptions:
     """What the reader asked for: `limit` rows in tables of the timeline (0: all), a figure format or None.
 
-    `folder` is where the files go, None for ``RUN/report``.
+    `folder` is where the files go, None for ``RUN/report``. `name` is what they are called there; Markdown, with its
+    drawings beside it, is always report.md.
     """
 
     formats: tuple[str, ...] = ("html", "markdown")
@@ -62,6 +67,7 @@ class ReportOptions:
     figures: str | None = None
     folder: Path | None = None
     within: str | None = None  # the range that the tables were cut to
+    name: str = "report"
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,12 @@ class Context:
     info: RunInfo
     analysis: Analysis
     options: ReportOptions = field(default_factory=ReportOptions)
+
+    @property
+    def needs_timeline(self) -> str:
+        """Why what takes the timeline of one capture is not here: there is none, or there are several."""
+        count = self.analysis.story.timeline_count if self.analysis.story else 0
+        return SEVERAL_TIMELINES.format(count=count) if count > 1 else NEEDS_TIMELINE
 
     @cached_property
     def kernels(self) -> tuple[tuple[int, ClassifiedKernel], ...]:

@@ -33,6 +33,7 @@ _PERCENTAGES = (
 )
 _TIMED = ("high", "all launches of the capture were timed")
 _NAMED = ("medium", "all launches were timed; what a kernel does is taken from its name")
+_MOST_OF_TIME = 0.8
 # Half of a peak that a kernel can reach.
 _BUSY_PCT = 60.0
 Row = tuple[Cell, ...]
@@ -102,10 +103,10 @@ def _of_timeline(context: Context) -> list[Row]:
 
 def _of_waiting(context: Context) -> list[Row]:
     figures = context.analysis.story.figures if context.analysis.story else None
-    if figures is None or not figures.shares["COMMUNICATION"]:
+    if figures is None or not figures.alone("COMMUNICATION"):
         return []
     scope = _Scope(f"span on the GPU, {context.timeline_scope}", _TIMED)
-    return [scope.row("links", "Communication while nothing computes", figures.shares["COMMUNICATION"], "1")]
+    return [scope.row("links", "Communication while nothing computes", figures.alone("COMMUNICATION"), "1")]
 
 
 def _of_counters(context: Context) -> list[Row]:
@@ -135,11 +136,20 @@ def _of_counters(context: Context) -> list[Row]:
 def _sure(context: Context, kernels: list[ClassifiedKernel]) -> tuple[str, str]:
     """Say how far the profiled launches stand for the run."""
     launches = sum(kernel.launch_count for kernel in kernels)
-    matched = [timed for kernel in kernels if (timed := context.timeline_of.get(kernel.kernel_name))]
+    weights = context.analysis.story.weights.values() if context.analysis.story else ()
+    if weights:
+        share = min(1.0, sum(weight.share for weight in weights))
+        return (
+            "medium" if share >= _MOST_OF_TIME else "low",
+            f"the profiled launches stand for {fmt.share(share)} of the timeline's kernel time",
+        )
     if context.analysis.top_kernels:
-        share = sum(kernel.share for kernel in dict.fromkeys(matched))
-        level = "medium" if share >= 0.8 else "low"
-        return level, f"{fmt.share(min(1.0, share))} of the timeline's kernel time is in the profiled kernels"
+        matched = [timed for kernel in kernels if (timed := context.timeline_of.get(kernel.kernel_name))]
+        share = min(1.0, sum(kernel.share for kernel in dict.fromkeys(matched)))
+        return "low", (
+            f"{fmt.share(share)} of the timeline's kernel time bears the name of a profiled kernel; which of its "
+            "launches was profiled is not known"
+        )
     return (
         "low",
         f"{blocks.counted(launches, 'profiled launch', 'profiled launches')}: which part of a run is not known",

@@ -8,7 +8,6 @@ This is the only module that imports matplotlib, and it is imported only where f
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter, PercentFormatter
 
 from nsightkit.analysis.results import Histogram, RooflinePoint
-from nsightkit.errors import ReportError
 from nsightkit.report import format as fmt
 from nsightkit.report import marks, operator_rooflines
 from nsightkit.report.charts import PALETTE
 from nsightkit.report.context import BOUND_WORDS, Context
 from nsightkit.report.rooflines import Mark, log_span
+from nsightkit.run import replacing
 
 _SHAPES = {"COMPUTE": "o", "MEMORY": "s", "LATENCY": "^", "BALANCED": "D", "UNKNOWN": "o"}
 _Color = tuple[float, float, float, float]
@@ -135,7 +134,7 @@ def _log_axes(
     y_low, y_high = log_span([value for _, ys in places for value in ys] + peaks, 0.3)
     axes.set(xscale="log", yscale="log", xlabel=_X_LABEL[normalized], ylabel=_Y_LABEL[normalized],
              xlim=(10**x_low, 10**x_high), ylim=(10**y_low, 10**y_high))  # fmt: skip
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0) if normalized else EngFormatter(sep="\u00a0"))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %") if normalized else EngFormatter(sep="\u00a0"))
     axes.xaxis.set_major_formatter(EngFormatter(sep="\u00a0"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_minor_formatter(NullFormatter())
@@ -159,6 +158,9 @@ def _draw_roof(axes: Any, points: list[Mark], normalized: bool) -> None:
         axes.plot([low, 1.0, high], [low, 1.0, 1.0], color=PALETTE["ink"][0], linewidth=1, zorder=0)
         return
     bandwidth = max(mark.point.peak_bytes_per_s for mark in points)
+    foot = max(low, axes.get_ylim()[0] / bandwidth)
+    axes.annotate(f"DRAM {fmt.with_unit(bandwidth, 'byte/s')}", (foot, foot * bandwidth), xytext=(8, -2),
+                  textcoords="offset points", va="top", fontsize=8)  # fmt: skip
     for peak, name in {mark.point.peak_flop_per_s: mark.point.precision for mark in points}.items():
         right = max(high, 3 * peak / bandwidth)
         axes.plot(
@@ -180,14 +182,6 @@ def _save(path: Path, figure: Figure, kind: str) -> Path:
     drawn = io.BytesIO()
     metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind, {})
     figure.savefig(drawn, format=kind, dpi=_DOTS_PER_INCH, metadata=metadata)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as partial:
         partial.write_bytes(drawn.getvalue())
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise ReportError(
-            f"cannot write {path}: {error.strerror}; name another folder with -o", slug="cannot-write"
-        ) from None
     return path

@@ -8,11 +8,20 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from nsightkit.report import format as fmt
-from nsightkit.report.blocks import Block, DataTable, Facts, Figure, Group, Items, Section, Text
+from nsightkit.report.blocks import (
+    Block,
+    DataTable,
+    Facts,
+    Figure,
+    Items,
+    Section,
+    Text,
+    every_block,
+    hidden_rows,
+)
 from nsightkit.report.context import BOUND_WORDS, Context
 from nsightkit.report.sections import overview
 from nsightkit.report.standing import title_of
@@ -24,14 +33,7 @@ BRIEF_LINES = 25
 _BRIEF_KERNELS = 5
 # Roles of the paragraphs that are told everywhere, with their look on a terminal.
 _SAID = {"quality": "yellow", "lead": "bold", "prose": ""}
-_FIRST_TABLES = ("findings-first", "overview-kernels")
-
-
-def _walk(blocks: tuple[Block, ...]) -> Iterator[Block]:
-    for block in blocks:
-        yield block
-        if isinstance(block, Group):
-            yield from _walk(block.blocks)
+_FIRST_TABLES = ("findings-first", "overview-kernels", "overview-operators")
 
 
 def _name(context: Context) -> str:
@@ -49,7 +51,7 @@ def _about(context: Context) -> str:
 
 def brief_markdown(context: Context) -> str:
     """Return the first screen as Markdown that fits a comment: at most `BRIEF_LINES` lines."""
-    parts = list(_walk(overview.build(context).blocks))
+    parts = list(every_block(overview.build(context).blocks))
     lines = [f"### {fmt.markdown_cell(_name(context))}"]
     lines += [
         f"{fmt.markdown_cell(part.text)}  " for part in parts if isinstance(part, Text) and part.role == "quality"
@@ -61,13 +63,24 @@ def brief_markdown(context: Context) -> str:
     lines += [" · ".join([*about, *filter(None, [fmt.markdown_cell(_about(context))])]), ""]
     for table in _tables(parts):
         lines += _markdown_rows(table, _BRIEF_KERNELS)
-    notes = [item for part in parts if isinstance(part, Items) for item in part.items]
-    lines += [f"<sub>{fmt.markdown_cell(note)}</sub>" for note in notes[: BRIEF_LINES - len(lines) - 1]]
+    notes = [" ".join(filter(None, (_hidden(context, table, _BRIEF_KERNELS) for table in _tables(parts))))]
+    notes += [item for part in parts if isinstance(part, Items) for item in part.items]
+    lines += [f"<sub>{fmt.markdown_cell(note)}</sub>" for note in notes[: BRIEF_LINES - len(lines) - 1] if note]
     return "\n".join(lines[:BRIEF_LINES]).rstrip() + "\n"
 
 
 def _tables(parts: list[Block]) -> list[DataTable]:
     return [part for part in parts if isinstance(part, DataTable) and part.id in _FIRST_TABLES]
+
+
+def _hidden(context: Context, table: DataTable, limit: int) -> str:
+    """Say how many rows of a table of the first screen are left out where at most `limit` are shown."""
+    if table.id == "findings-first":
+        total, what = len(context.findings), "findings"
+    else:
+        timed = context.analysis.top_kernels
+        total, what = len(timed or context.analysis.kernels), "kernels" if timed else "profiled kernels"
+    return hidden_rows(total, min(limit, len(table.rows)), what)
 
 
 def _markdown_rows(table: DataTable, limit: int) -> list[str]:
@@ -90,7 +103,7 @@ def terminal(context: Context) -> RenderableType:
     from rich.console import Group as Together
     from rich.text import Text as Line
 
-    parts = list(_walk(overview.build(context).blocks))
+    parts = list(every_block(overview.build(context).blocks))
     drawn: list[RenderableType] = [
         Line(fmt.printable(f"{_name(context)} · {_about(context)}".strip(" ·")), style="dim")
     ]
@@ -113,7 +126,10 @@ def _terminal_table(table: DataTable) -> RenderableType:
     from rich.table import Table
     from rich.text import Text as Line
 
-    drawn = Table(title=table.title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    drawn = Table(
+        title=table.title, caption=table.hidden or None, box=box.SIMPLE_HEAD, title_justify="left",
+        caption_justify="left", pad_edge=False,
+    )  # fmt: skip
     for column in table.columns:
         if column.markdown:
             drawn.add_column(column.header, justify="right" if column.numeric else "left", overflow="fold")
@@ -128,7 +144,7 @@ def notebook(context: Context) -> str:
 
     section: Section = overview.build(context)
     drawn = [f"<p>{html.escape(_name(context))} {html.escape(_about(context))}</p>"]
-    for part in _walk(section.blocks):
+    for part in every_block(section.blocks):
         if isinstance(part, Text) and part.role in _SAID:
             tag = "h3" if part.role == "lead" else "p"
             drawn.append(f"<{tag}>{html.escape(fmt.printable(part.text))}</{tag}>")
@@ -136,9 +152,12 @@ def notebook(context: Context) -> str:
             drawn.append(
                 f"<p>{' · '.join(f'{html.escape(f.label)} <b>{html.escape(f.text)}</b>' for f in part.facts)}</p>"
             )
+        elif isinstance(part, Items):
+            drawn += [f"<p>{html.escape(fmt.printable(item))}</p>" for item in part.items]
         elif isinstance(part, Figure):
             data = base64.b64encode(standalone(part.file_svg or part.svg).encode("utf-8", "replace")).decode()
             alt = html.escape(fmt.printable(part.alt))
+            drawn.append(f"<p>{html.escape(part.title)}</p>")
             drawn.append(f'<p><img alt="{alt}" width="640" src="data:image/svg+xml;base64,{data}"></p>')
         elif isinstance(part, DataTable) and part.id in _FIRST_TABLES:
             drawn.append(_html_table(part))
@@ -151,5 +170,5 @@ def _html_table(table: DataTable) -> str:
         f"<tr>{''.join(f'<td>{html.escape(fmt.printable(text))}</td>' for text in _texts(table, row))}</tr>"
         for row in range(len(table.rows))
     )
-    caption = html.escape(table.title)
+    caption = html.escape(f"{table.title}. {table.hidden}" if table.hidden else table.title)
     return f"<table><caption>{caption}</caption><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"

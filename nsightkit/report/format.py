@@ -46,6 +46,17 @@ def duration(ns: float | None) -> str:
     return _scaled(ns, _TIMES, "")
 
 
+def signed_duration(ns: float | None) -> str:
+    """Return a difference in time with its sign.
+
+    >>> signed_duration(7970), signed_duration(-2e6), signed_duration(0)
+    ('+7.97 µs', '−2.00 ms', '±0 ns')
+    """
+    if ns is None:
+        return MISSING
+    return f"{'+' if ns > 0 else '−' if ns < 0 else '±'}{duration(abs(ns))}"
+
+
 def rate(value: float | None, unit: str) -> str:
     """Return a value with an SI prefix.
 
@@ -85,6 +96,15 @@ def share(value: float | None) -> str:
         return f"{value * 100:.0f} %"
     percent = f"{value * 100:.1f}"
     return "<0.1 %" if percent == "0.0" else ">99.9 %" if percent == "100.0" else f"{percent} %"
+
+
+def factor(value: float) -> str:
+    """Return a ratio: to a thousandth about 1, with three significant digits far from it.
+
+    >>> factor(0.9989), factor(0.000182), factor(23.592)
+    ('0.999×', '0.000182×', '23.6×')
+    """
+    return f"{value:.3f}×" if 0.1 <= value < 9.9995 else f"{significant(value)}×"
 
 
 def percent(value: float | None) -> str:

@@ -6,6 +6,8 @@ the number that decides.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from nsightkit.analysis.results import ClassifiedKernel
 from nsightkit.report import format as fmt
 from nsightkit.report.context import BOUND_WORDS
@@ -32,14 +34,16 @@ LABELS = {
     "dram_read_bytes": "DRAM read",
     "dram_write_bytes": "DRAM written",
     "dram_bytes_per_s": "DRAM rate",
-    "l2_bytes": "L2 traffic",
-    "l1_bytes": "L1 traffic",
+    "l2_bytes": "Returned by L2",
+    "l1_bytes": "Returned by L1",
     "waves_per_sm": "Waves per SM",
     "registers_per_thread": "Registers per thread",
     "dynamic_shared_memory_bytes": "Dynamic shared memory",
     "static_shared_memory_bytes": "Static shared memory",
     "peak_dram_bytes_per_s": "DRAM roof",
 }
+# So many metrics are named in a sentence.
+_FEW = 4
 # Inputs of a verdict that are no counters.
 _INPUTS = {"flop": "work", "compute_ns": "time at the compute roof", "memory_ns": "time at the DRAM roof"}
 _SUFFIXES = ("_flop_per_byte", "_flop_per_s", "_op_per_s", "_bytes_per_s", "_bytes", "_flop", "_op", "_pct", "_ns",
@@ -51,7 +55,8 @@ _WORDS = {"fp64": "FP64", "fp32": "FP32", "fp16": "FP16", "bf16": "BF16", "tf32"
 
 def metric_unit(name: str) -> str:
     """Return the unit of a canonical metric or of an input of a verdict."""
-    return "count" if name == "registers_per_thread" else unit_of(f"_{name}")
+    counted = name == "registers_per_thread" or name.startswith("blocks_by_")
+    return "count" if counted else unit_of(f"_{name}")
 
 
 def metric_label(name: str) -> str:
@@ -86,6 +91,18 @@ def metric_text(name: str, value: float | None) -> str:
     return f"{label} {fmt.with_unit(value, metric_unit(name))}"
 
 
+def few_labels(metrics: Sequence[str]) -> str:
+    """Return the first metrics in words, and how many more there are.
+
+    >>> few_labels(("sm_throughput_pct", "dram_bytes"))
+    'SM throughput, DRAM traffic'
+    """
+    words = [metric_label(name) for name in metrics]
+    return (
+        ", ".join(words) if len(words) <= _FEW else f"{', '.join(words[: _FEW - 1])} and {len(words) - _FEW + 1} more"
+    )
+
+
 def sentence(kernel: ClassifiedKernel) -> str:
     """Return the verdict of one kernel: the bound, then the number that decides."""
     bound = kernel.verdict.bound
@@ -100,7 +117,7 @@ def _why_unknown(kernel: ClassifiedKernel) -> str:
         return "the profiler could not measure it"
     if kernel.verdict.flags:
         return "; ".join(kernel.verdict.flags)
-    missing = ", ".join(metric_label(name) for name in kernel.verdict.missing)
+    missing = few_labels(kernel.verdict.missing)
     return f"{missing} not collected" if missing else "the inputs of the rule are missing"
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,13 +19,14 @@ from typing import IO, Any
 
 from nsightkit.analysis.ranges.nvtx_projection import Attribution, Spans
 from nsightkit.analysis.work.operations import CaptureTables
-from nsightkit.errors import ReportError
+from nsightkit.run import replacing
 
 Event = dict[str, Any]
 # Rows are turned into Python objects so many at a time.
 _BATCH = 8192
 _VERSION = re.compile(r"_v\d+$")
 _PLACES = ("capture_id", "start_ns", "duration_ns", "device_id", "stream_id", "process_id")
+_MOST_EXACT = 1 << 53
 # Of the 10 000 numbers that a capture has for its processes, those of GPUs begin here.
 _GPU_PROCESSES = 5_000
 
@@ -46,20 +46,8 @@ def write_trace(path: Path, captures: Iterable[TraceInputs]) -> int:
     Raises:
         ReportError: the file cannot be written.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _opened(partial, path.suffix == ".gz") as file:
-            count = _write(file, captures)
-        partial.replace(path)
-    except OSError as error:
-        raise ReportError(
-            f"cannot write {path}: {error.strerror}; name another file with -o", slug="cannot-write"
-        ) from None
-    finally:
-        if partial.exists():
-            partial.unlink()
-    return count
+    with replacing(path, "file") as partial, _opened(partial, path.suffix == ".gz") as file:
+        return _write(file, captures)
 
 
 def _opened(path: Path, compress: bool) -> IO[str]:
@@ -240,7 +228,12 @@ def _details(tables: CaptureTables) -> Iterator[Event]:
         rows = table.select(kept)
         for first in range(0, rows.num_rows, _BATCH):
             for row in rows.slice(first, _BATCH).to_pylist():
-                yield {name: value for name, value in row.items() if value is not None}
+                yield {name: _exact(value) for name, value in row.items() if value is not None}
+
+
+def _exact(value: Any) -> Any:
+    """Return a number that a double cannot hold as text: viewers read numbers as doubles."""
+    return str(value) if isinstance(value, int) and abs(value) > _MOST_EXACT else value
 
 
 class _Paths:

@@ -22,7 +22,8 @@ from nsightkit.report.blocks import Block, Figure, Group, Section
 from nsightkit.report.charts import chart_rules, standalone, style_rules
 from nsightkit.report.context import BOUND_WORDS, Context, ReportOptions
 from nsightkit.report.data import page_json
-from nsightkit.report.sections import build_sections, overview
+from nsightkit.report.notes import notes
+from nsightkit.report.sections import build_sections
 from nsightkit.report.standing import title_of
 from nsightkit.report.templates import make_environment
 from nsightkit.resources import resource_dir
@@ -45,12 +46,12 @@ def write_report(run: Run, info: RunInfo, analysis: Analysis, options: ReportOpt
     documents = {"html", "markdown"} & set(context.options.formats)
     sections = build_sections(context) if documents else []
     environment = _environment()
-    folder = context.options.folder or run.report_dir
+    folder, name = context.options.folder or run.report_dir, context.options.name
     written = []
     if "html" in context.options.formats:
-        written.append(_write(folder / "report.html", html_document(context, sections, environment)))
+        written.append(_write(folder / f"{name}.html", html_document(context, sections, environment)))
     if "json" in context.options.formats:
-        written.append(_write(folder / "report.json", page_json(context, readable=True) + "\n"))
+        written.append(_write(folder / f"{name}.json", page_json(context, readable=True) + "\n"))
     if "markdown" in context.options.formats:
         old = _figures_of_old_report(folder)
         written.append(_write(folder / "report.md", markdown_document(context, sections, environment)))
@@ -96,7 +97,7 @@ def _shared(context: Context, sections: Sequence[Section]) -> dict[str, Any]:
         "name": title_of(info),
         "about": [part for part in about if part],
         "created": (info.created_utc or "")[:10],
-        "note_count": len(overview.notes(context)),
+        "note_count": len(notes(context)),
         "version": info.nsightkit_version or "",
         "sections": [section for section in sections if not section.missing],
         "absent": _absent(sections),

@@ -12,14 +12,17 @@ from dataclasses import dataclass
 
 from nsightkit.analysis.results import RooflinePoint
 from nsightkit.report import format as fmt
-from nsightkit.report.charts import Canvas, escape, label, num, outline, shortened, text_width
+from nsightkit.report.charts import Canvas, escape, half_width, label, num, outline, shortened
 from nsightkit.report.context import MANY_KERNELS
+from nsightkit.report.placing import Box, Places, around, path_lines
 
 # Roofs closer than this are drawn as one: they differ by the clock of the launch.
 _SAME_ROOF = 1.10
 _MOST_ROOFS = 4
 # Labels keep clear of the largest points; to keep clear of hundreds would leave no label.
 _MOST_KEPT_CLEAR = 40
+# Where labels may stand on the large drawings: right of the axis and above the numbers of the other.
+_ROOM = (98.0, 0.0, 672.0, 400.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,10 @@ class Frame:
         """Return a path through `points`, given in the units of the axes."""
         return "M" + "L".join(f"{num(self.x.at(a))} {num(self.y.at(b))}" for a, b in points)
 
+    def spots(self, points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+        """Return the places of `points`, given in the units of the axes."""
+        return [(self.x.at(a), self.y.at(b)) for a, b in points]
+
     def axes(self, x_unit: str, y_unit: str) -> list[str]:
         """Return grid, ticks and their labels."""
         left, right, bottom, top = self.x.start, self.x.end, self.y.start, self.y.end
@@ -116,10 +123,10 @@ def physical(marks: Sequence[Mark], title: str, labels: int = 5, below: Sequence
     frame = Frame(LogScale(*log_span(x_values, 0.2), 96, 664), LogScale(*log_span(y_values, 0.25), 400, 14))
     drawn = frame.axes("arithmetic intensity, FLOP per byte of DRAM traffic", "FLOP/s")
     placed = [(m, m.point.flop_per_byte, m.point.flop_per_s) for m in marks]
-    taken = _boxes(frame, placed)
-    drawn += _bandwidth_lines(frame, bandwidths, max(peak for _, peak in peaks), taken)
-    drawn += _peak_lines(frame, peaks, max(bandwidths), taken)
-    drawn += [*_points(frame, placed, (labels, False), taken), *below]
+    places = Places(_ROOM, _boxes(frame, placed))
+    drawn += _bandwidth_lines(frame, bandwidths, max(peak for _, peak in peaks), places)
+    drawn += _peak_lines(frame, peaks, max(bandwidths), places)
+    drawn += [*_points(frame, placed, (labels, False), places), *below]
     return Canvas(680, 502 if below else 440, title, _described(marks), "plot", linked=any(m.href for m in marks)).svg(
         drawn
     )
@@ -135,16 +142,14 @@ def normalized(marks: Sequence[Mark], title: str, labels: int = 8) -> str:
     y_low, y_high = log_span([y for _, _, y in placed] + [1.0], 0.25)
     frame = Frame(LogScale(x_low, x_high, 96, 664), LogScale(y_low, y_high, 400, 14))
     drawn = frame.axes("intensity ÷ ridge point: left of 1 the memory roof is nearer, right of 1 the compute roof", "%")
-    right = 10**x_high
     foot = 10 ** max(x_low, y_low)
-    roof = frame.path([(foot, foot), (1.0, 1.0), (right, 1.0)])
-    drawn.append(f'<path class="roof" d="{roof}"/>')
-    ridge = frame.path([(1.0, 10**y_low), (1.0, 1.0)])
-    drawn.append(f'<path class="gap" d="{ridge}"/>')
-    drawn.append(label(96, 10, "rate ÷ peak", 'class="q"'))
-    taken = _boxes(frame, placed)
-    _put(drawn, taken, (660, frame.y.at(1.0) - 7), "compute roof: 100 % of peak", "e")
-    drawn += _points(frame, placed, (labels, len(marks) <= MANY_KERNELS), taken)
+    roof, ridge = [(foot, foot), (1.0, 1.0), (10**x_high, 1.0)], [(1.0, 10**y_low), (1.0, 1.0)]
+    drawn.append(f'<path class="roof" d="{frame.path(roof)}"/>')
+    drawn.append(f'<path class="gap" d="{frame.path(ridge)}"/>')
+    places = Places(_ROOM, _boxes(frame, placed), path_lines(frame.spots(roof)) + path_lines(frame.spots(ridge)))
+    drawn.append(places.put("rate ÷ peak", [(100, 11, "s")], "q"))
+    drawn.append(places.put("compute roof: 100 % of peak", [(660, frame.y.at(1.0) - 7, "e")]))
+    drawn += _points(frame, placed, (labels, len(marks) <= MANY_KERNELS), places)
     return Canvas(680, 440, title, _described(marks), "plot", linked=any(m.href for m in marks)).svg(drawn)
 
 
@@ -154,7 +159,7 @@ def single(mark: Mark, hover: bool = True) -> str:
     x_low, x_high = log_span([p.flop_per_byte, p.ridge_flop_per_byte], 0.4)
     foot = p.peak_bytes_per_s * min(p.flop_per_byte, p.ridge_flop_per_byte)
     y_low, y_high = log_span([p.flop_per_s, p.peak_flop_per_s, foot], 0.25)
-    frame = Frame(LogScale(x_low, x_high, 82, 300), LogScale(y_low, y_high, 150, 12))
+    frame = Frame(LogScale(x_low, x_high, 86, 300), LogScale(y_low, y_high, 150, 12))
     drawn = frame.axes("FLOP/B", "FLOP/s")
     left, right = 10**x_low, 10**x_high
     start = max(left, 10**y_low / p.peak_bytes_per_s)
@@ -165,9 +170,10 @@ def single(mark: Mark, hover: bool = True) -> str:
     drawn.append(f'<path class="gap" d="{gap}"/>')
     x, y = frame.x.at(p.flop_per_byte), frame.y.at(p.flop_per_s)
     drawn.append(_shape(mark, (x, y), 6, mark.words if hover else ""))
-    words = f"{fmt.share(p.efficiency)} of roof"
-    side = (x - 10, "e") if x > 200 else (x + 10, "s")
-    drawn.append(label(side[0], min(y + 4, 146), words, f'class="{side[1]}"'))
+    lines = [*path_lines(frame.spots(roof)), (x, y, x, frame.y.at(p.roof_flop_per_s))]
+    size = half_width(mark.bound.lower(), 6)
+    places = Places((88, 0, 308, 148), [(x - size, y - size, x + size, y + size)], lines)
+    drawn.append(places.put(f"{fmt.share(p.efficiency)} of roof", around(x, y, size)))
     return Canvas(308, 190, f"Roofline of {mark.name}", "").svg(drawn)
 
 
@@ -198,67 +204,48 @@ def _compute_roofs(points: Sequence[RooflinePoint]) -> list[tuple[str, float]]:
     return sorted(roofs, key=lambda roof: -roof[1])[: _MOST_ROOFS + 1]
 
 
-def _bandwidth_lines(
-    frame: Frame, bandwidths: Sequence[float], top_peak: float, taken: list[tuple[float, float, float, float]]
-) -> list[str]:
+def _bandwidth_lines(frame: Frame, bandwidths: Sequence[float], top_peak: float, places: Places) -> list[str]:
     drawn = []
     for bandwidth in bandwidths:
         start = max(10**frame.x.low, 10**frame.y.low / bandwidth)
         end = min(10**frame.x.high, top_peak / bandwidth)
-        drawn.append(f'<path class="roof" d="{frame.path([(start, start * bandwidth), (end, end * bandwidth)])}"/>')
-        ax, ay = frame.x.at(start), frame.y.at(start * bandwidth)
-        bx, by = frame.x.at(end), frame.y.at(end * bandwidth)
-        angle = math.degrees(math.atan2(by - ay, bx - ax))
-        x, y = ax + (bx - ax) * 0.42, ay + (by - ay) * 0.42 - 7
-        turned = f'class="m" transform="rotate({num(angle)} {num(x)} {num(y)})"'
-        if bandwidth == bandwidths[0]:
-            words = f"DRAM {fmt.with_unit(bandwidth, 'byte/s')}"
-            drawn.append(label(x, y, words, turned))
-            taken += _turned_boxes(words, (x, y), angle)
-    return drawn
+        ends = [(start, start * bandwidth), (end, end * bandwidth)]
+        drawn.append(f'<path class="roof" d="{frame.path(ends)}"/>')
+        places.lines += path_lines(frame.spots(ends))
+    # The highest is named; the others differ from it by the clock.
+    named = f"DRAM {fmt.with_unit(bandwidths[0], 'byte/s')}"
+    return [*drawn, places.along(named, places.lines[-len(bandwidths)])]
 
 
-def _turned_boxes(words: str, middle: tuple[float, float], angle: float) -> list[tuple[float, float, float, float]]:
-    """Return the places of a turned label, letter by letter: one box around it all would keep half the roof clear."""
-    step = text_width(words) / len(words)
-    cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-    found = []
-    for place in range(len(words)):
-        along = (place + 0.5 - len(words) / 2) * step
-        # The letters stand on the line through `middle`, and their middle is 4 above it.
-        x, y = middle[0] + along * cos + 4 * sin, middle[1] + along * sin - 4 * cos
-        wide, high = step / 2 * abs(cos) + 7 * abs(sin), step / 2 * abs(sin) + 7 * abs(cos)
-        found.append((x - wide, y - high, x + wide, y + high))
-    return found
-
-
-def _peak_lines(
-    frame: Frame, peaks: Sequence[tuple[str, float]], bandwidth: float, taken: list[tuple[float, float, float, float]]
-) -> list[str]:
+def _peak_lines(frame: Frame, peaks: Sequence[tuple[str, float]], bandwidth: float, places: Places) -> list[str]:
     drawn: list[str] = []
+    starts = {peak: frame.x.at(peak / bandwidth) for _, peak in peaks}
+    for _, peak in peaks:
+        line = [(peak / bandwidth, peak), (10**frame.x.high, peak)]
+        drawn.append(f'<path class="roof" d="{frame.path(line)}"/>')
+        places.lines += path_lines(frame.spots(line))
     for name, peak in peaks:
-        line = frame.path([(peak / bandwidth, peak), (10**frame.x.high, peak)])
-        drawn.append(f'<path class="roof" d="{line}"/>')
-        words, y = f"{name} {fmt.with_unit(peak, 'flop/s')}", frame.y.at(peak) - 6
-        # At the right end of the line, or where it begins if a point is in the way.
-        _put(drawn, taken, (660, y), words, "e") or _put(
-            drawn, taken, (frame.x.at(peak / bandwidth) + 4, y), words, "s"
-        )
+        # At the right end of the line, or where it begins if a point is in the way; under it if another roof is.
+        y = frame.y.at(peak)
+        spots = [
+            (660, y - 6, "e"),
+            (starts[peak] + 12, y - 6, "s"),
+            (660, y + 15, "e"),
+            (starts[peak] + 12, y + 15, "s"),
+        ]
+        drawn.append(places.put(f"{name} {fmt.with_unit(peak, 'flop/s')}", spots))
     return drawn
 
 
-def _boxes(frame: Frame, placed: Sequence[tuple[Mark, float, float]]) -> list[tuple[float, float, float, float]]:
+def _boxes(frame: Frame, placed: Sequence[tuple[Mark, float, float]]) -> list[Box]:
     """Return the places that the largest points take, for labels to keep clear of."""
     largest = sorted(placed, key=lambda item: -(item[0].time_share or 0.0))[:_MOST_KEPT_CLEAR]
-    found = [(frame.x.at(a), frame.y.at(b), _radius(mark.time_share)) for mark, a, b in largest]
+    found = [(frame.x.at(a), frame.y.at(b), _reach(mark)) for mark, a, b in largest]
     return [(x - size, y - size, x + size, y + size) for x, y, size in found]
 
 
 def _points(
-    frame: Frame,
-    placed: Sequence[tuple[Mark, float, float]],
-    labels: tuple[int, bool],
-    taken: list[tuple[float, float, float, float]],
+    frame: Frame, placed: Sequence[tuple[Mark, float, float]], labels: tuple[int, bool], places: Places
 ) -> list[str]:
     """Return the points; `labels` says how many get their name, and whether all get all numbers under the pointer."""
     drawn, named = [], []
@@ -266,38 +253,21 @@ def _points(
         x, y, size = frame.x.at(a), frame.y.at(b), _radius(mark.time_share)
         shape = _shape(mark, (x, y), size, mark.words if labels[1] else mark.brief)
         drawn.append(f'<a href="{mark.href}" tabindex="-1">{shape}</a>' if mark.href else shape)
-        named.append((mark.name, x, y, size))
+        named.append((mark.name, x, y, _reach(mark)))
+    # A name that finds no free place is left to the table.
     for name, x, y, size in named[: labels[0]]:
-        words = shortened(name, 34)
-        # The first of four places that is free; a label that finds none is left to the table.
-        for dx, dy, anchor in ((size + 5, 4, "s"), (-size - 5, 4, "e"), (0, -size - 7, "m"),
-                               (0, size + 14, "m")):  # fmt: skip
-            if _put(drawn, taken, (x + dx, y + dy), words, anchor):
-                break
+        spots = around(x, y, size)
+        drawn.append(places.put(shortened(name, 48), spots) or places.put(shortened(name, 30), spots))
     return drawn
-
-
-def _put(
-    drawn: list[str],
-    taken: list[tuple[float, float, float, float]],
-    place: tuple[float, float],
-    words: str,
-    anchor: str,
-) -> bool:
-    width = text_width(words)
-    left = place[0] - {"s": 0.0, "m": width / 2, "e": width}[anchor]
-    box = (left, place[1] - 11, left + width, place[1] + 3)
-    inside = box[0] >= 98 and box[2] <= 668 and box[1] >= 0 and box[3] <= 400
-    free = all(box[2] < b[0] or b[2] < box[0] or box[3] < b[1] or b[3] < box[1] for b in taken)
-    if inside and free:
-        taken.append(box)
-        drawn.append(label(place[0], place[1], words, f'class="{anchor}"'))
-    return inside and free
 
 
 def _radius(time_share: float | None) -> float:
     # Area stands for the share; a floor keeps small kernels visible.
     return min(18.0, max(3.5, 22 * math.sqrt(time_share or 0.0)))
+
+
+def _reach(mark: Mark) -> float:
+    return half_width(mark.bound.lower(), _radius(mark.time_share))
 
 
 def _shape(mark: Mark, place: tuple[float, float], r: float, words: str) -> str:

@@ -24,10 +24,13 @@ def title_of(info: RunInfo) -> str:
     return re.sub(r"-\d{8}-\d{6}(-\d+)?$", "", info.name) or info.workload or "Report"
 
 
-def other_report(folder: Path, info: RunInfo) -> str | None:
-    """Return the name of the report in `folder` where it is not that of `info`; None where there is none."""
+def other_report(folder: Path, info: RunInfo, name: str = "report") -> str | None:
+    """Return whose report stands in `folder` as `name` where it is not that of `info`; None where there is none."""
     mine = {title_of(info), fmt.printable(title_of(info)).replace("\u00a0", " ")}
-    for found in (_of_page(folder), _of_markdown(folder), _of_json(folder)):
+    found_here = [_of_page(folder / f"{name}.html"), _of_json(folder / f"{name}.json")]
+    if name == "report":
+        found_here.append(_of_markdown(folder / "report.md"))
+    for found in found_here:
         if found is not None and found not in mine:
             return found
     return None
@@ -41,24 +44,24 @@ def _text(path: Path, most: int = -1) -> str | None:
         return None
 
 
-def _of_page(folder: Path) -> str | None:
-    text = _text(folder / "report.html", _HEAD_CHARACTERS)
+def _of_page(path: Path) -> str | None:
+    text = _text(path, _HEAD_CHARACTERS)
     if text is None:
         return None
     found = _TITLE.search(text)
     return html.unescape(found[1]).replace("\u00a0", " ") if found else "a page that nsightkit did not make"
 
 
-def _of_markdown(folder: Path) -> str | None:
-    text = _text(folder / "report.md", _HEAD_CHARACTERS)
+def _of_markdown(path: Path) -> str | None:
+    text = _text(path, _HEAD_CHARACTERS)
     if text is None:
         return None
     heading = text.partition("\n")[0].removeprefix("# ")
     return html.unescape(re.sub(r"\\(.)", r"\1", heading))
 
 
-def _of_json(folder: Path) -> str | None:
-    text = _text(folder / "report.json")
+def _of_json(path: Path) -> str | None:
+    text = _text(path)
     if text is None:
         return None
     try:

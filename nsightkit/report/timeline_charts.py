@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from nsightkit.report import format as fmt
-from nsightkit.report.charts import FAMILY_MARKS, Canvas, escape, label, num, shortened
+from nsightkit.report.charts import FAMILY_MARKS, Canvas, escape, fitted, label, num
 
 if TYPE_CHECKING:
     from nsightkit.analysis.ranges.phases import Phases
@@ -31,11 +31,8 @@ def strip(activity: Activity, phases: Phases | None) -> str:
         segments = [s for s in phases.segments if s.phase == place] if phases else []
         if not segments:
             continue
-        drawn.append(label(_LEFT - 8, y + 15, shortened(fmt.printable(name), 26), 'class="e"'))
-        path = "".join(
-            f"M{num(_LEFT + s.start_ns * scale)} {num(y + 4)}h{num(max(0.7, (s.end_ns - s.start_ns) * scale))}v14h"
-            f"{num(-max(0.7, (s.end_ns - s.start_ns) * scale))}z" for s in segments
-        )  # fmt: skip
+        drawn.append(label(_LEFT - 8, y + 15, fitted(fmt.printable(name), _LEFT - 10), 'class="e"'))
+        path = "".join(_segment(s.start_ns * scale, s.end_ns * scale, y) for s in segments)
         words = f"{fmt.printable(name)}: {fmt.count(len(segments))} instances on the GPU"
         drawn.append(f'<path class="{FAMILY_MARKS[place % 8]}" d="{path}"><title>{escape(words)}</title></path>')
         y += _ROW
@@ -47,6 +44,13 @@ def strip(activity: Activity, phases: Phases | None) -> str:
     drawn += _time_axis(activity.span_ns, y, scale)
     words = f"{fmt.duration(activity.span_ns)} from the first start to the last end on the GPU."
     return Canvas(_WIDTH + 10, int(y + 24), "Phases and busy time along the run", words, "plot wide").svg(drawn)
+
+
+def _segment(start: float, end: float, y: float) -> str:
+    """Return the path of one instance; what reaches out of the span of the strip is cut off."""
+    start, end = (min(max(0.0, edge), _WIDTH - _LEFT) for edge in (start, end))
+    width = max(0.7, end - start)
+    return f"M{num(_LEFT + start)} {num(y + 4)}h{num(width)}v14h{num(-width)}z"
 
 
 def _busy_row(busy: Sequence[float], y: float, words: str) -> list[str]:
@@ -67,7 +71,12 @@ def _time_axis(span_ns: int, y: float, scale: float) -> list[str]:
     step = next(step * part for part in (0.2, 0.5, 1.0, 2.0) if span_ns / (step * part) <= 8)
     count = int(span_ns / step)
     return [
-        label(_LEFT + place * step * scale, y + 14, fmt.duration(place * step), f'class="q {"m" if place else "s"}"')
+        label(
+            _LEFT + place * step * scale,
+            y + 14,
+            fmt.duration(place * step) if place else "0",
+            f'class="q {"m" if place else "s"}"',
+        )
         for place in range(count + 1)
     ]
 
@@ -100,12 +109,12 @@ def heat(phases: Phases, columns: int) -> str:
     whole = sum(map(sum, phases.times_ns)) or 1
     left, width, height = 220, 76, 26
     drawn = [
-        label(left + (place + 0.5) * width, 16 if place % 2 == 0 else 30, shortened(family, 18), 'class="m"')
+        label(left + (place + 0.5) * width, 16 if place % 2 == 0 else 30, fitted(family, 2 * width - 8), 'class="m"')
         for place, family in enumerate(phases.families[:columns])
     ]
     for row, name in enumerate(phases.names):
         y = 38 + row * height
-        drawn.append(label(left - 8, y + 17, shortened(fmt.printable(name), 30), 'class="e"'))
+        drawn.append(label(left - 8, y + 17, fitted(fmt.printable(name), left - 10), 'class="e"'))
         for place, time in enumerate(phases.times_ns[row][:columns]):
             if not time:
                 continue
@@ -128,13 +137,13 @@ def heat(phases: Phases, columns: int) -> str:
 def series(data: LaunchSeries, span_ns: int) -> str:
     """Return the durations of one kernel in the order of time, with their histogram beside, on one axis."""
     low, high = data.edges[0], data.edges[-1]
-    top, bottom, right = 12.0, 120.0, 232.0
+    top, bottom, left, right = 12.0, 120.0, 58.0, 232.0
     reach = (high - low) or max(1.0, high * 0.1)
 
     def y_of(value: float) -> float:
         return bottom - (value - low) / reach * (bottom - top)
 
-    x_of = [34 + start / span_ns * (right - 34) for start, *_ in data.points]
+    x_of = [left + start / span_ns * (right - left) for start, *_ in data.points]
     spans = "".join(
         f"M{num(x)} {num(y_of(most))}V{num(max(y_of(least), y_of(most) + 0.6))}"
         for x, (_, least, _, most) in zip(x_of, data.points, strict=True)
@@ -148,13 +157,12 @@ def series(data: LaunchSeries, span_ns: int) -> str:
         for place, count in enumerate(data.counts)
         if count
     )
-    factor, unit = fmt.axis_scale(high, "ns")
     drawn = [
-        f'<path class="lines" d="M34 {num(bottom)}H{num(right)}"/><path class="axis" d="{spans}"/>',
+        f'<path class="lines" d="M{num(left)} {num(bottom)}H{num(right)}"/><path class="axis" d="{spans}"/>',
         f'<path class="accent" d="{dots}"/><path class="f0" d="{bars}"/>',
-        label(30, top + 8, fmt.plain(high / factor), 'class="q e"'),
-        label(30, bottom, fmt.plain(low / factor), 'class="q e"'),
-        label(34, bottom + 16, f"{unit} a launch, along the run", 'class="q s"'),
+        label(left - 4, top + 8, fmt.duration(high), 'class="q e"'),
+        label(left - 4, bottom, fmt.duration(low), 'class="q e"'),
+        label(left, bottom + 16, "a launch, along the run", 'class="q s"'),
         label(304, bottom + 16, "how many", 'class="q e"'),
     ]
     words = f"{fmt.count(data.launch_count)} launches from {fmt.duration(low)} to {fmt.duration(high)}."

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from nsightkit.analysis.timeline.timeline import DeviceTimeline
     from nsightkit.analysis.timeline.whole_run import GraphFigures
 
+_SEE_KERNELS = "capture with --cuda-graph-trace=node to see them"
+
 
 def thread_label(thread: int) -> str:
     """Return a thread as people write it; nsys packs machine, process and thread into one number.
@@ -27,20 +29,30 @@ def thread_label(thread: int) -> str:
     return f"process {process}, thread {number}" if thread > 0xFFFFFFFF else f"thread {thread}"
 
 
+def device_label(timeline: DeviceTimeline, among: Sequence[DeviceTimeline]) -> str:
+    """Return what to call a device among others: with its capture where there are several."""
+    several = any(other.capture_id != timeline.capture_id for other in among)
+    return f"{timeline.capture_id}, GPU {timeline.device_id}" if several else f"GPU {timeline.device_id}"
+
+
 def graph_notes(graphs: Sequence[GraphFigures]) -> Iterable[str]:
     """Return what must be said of CUDA graphs whose kernels are not in the capture."""
-    way_out = "capture with --cuda-graph-trace=node to see them"
     if traced := sum(figures.traced_count for figures in graphs):
         time = fmt.duration(sum(figures.traced_ns for figures in graphs))
         yield (
             f"{traced} CUDA graph launches were traced as a whole: their kernels are hidden, and their {time} count "
-            f"for the launch of the graph, as compute; {way_out}"
+            f"for the launch of the graph, as compute; {_SEE_KERNELS}"
         )
     if lost := sum(figures.lost_count for figures in graphs):
-        yield (
-            f"{lost} CUDA graph launches have no traced work: their kernels are hidden, busy time leaves them out; "
-            f"{way_out}"
-        )
+        yield lost_graph_note(lost)
+
+
+def lost_graph_note(count: int) -> str:
+    """Return what must be said of graph launches of which not even the time is known."""
+    return (
+        f"{count} CUDA graph launches have no traced work: their kernels are hidden, and no time here holds them; "
+        f"{_SEE_KERNELS}"
+    )
 
 
 def broken_notes(broken: Sequence[Invariant]) -> Iterable[str]:
@@ -56,9 +68,10 @@ def clock_notes(timelines: Sequence[DeviceTimeline]) -> Iterable[str]:
         queue = timeline.queue
         if queue.clock_error_ns:
             yield (
-                f"GPU {timeline.device_id}: {fmt.count(queue.early_count)} of {fmt.count(queue.launch_count)} pieces "
-                f"of work start before their launch call, by up to {fmt.duration(queue.clock_error_ns)}: the clocks of "
-                "CPU and GPU disagree in this capture; launch latency and causes of idle time are not known"
+                f"{device_label(timeline, timelines)}: {fmt.count(queue.early_count)} of "
+                f"{fmt.count(queue.launch_count)} pieces of work start before their launch call, by up to "
+                f"{fmt.duration(queue.clock_error_ns)}: the clocks of CPU and GPU disagree "
+                "in this capture; launch latency and causes of idle time are not known"
             )
 
 
@@ -69,9 +82,9 @@ def lost_notes(timelines: Sequence[DeviceTimeline]) -> Iterable[str]:
         lost = whole - timeline.queue.launch_count
         if lost > 0 and timeline.idle_by_cause["unknown"] and not timeline.queue.clock_error_ns:
             yield (
-                f"GPU {timeline.device_id}: {fmt.count(lost)} of {fmt.count(whole)} pieces of work have no launch call "
-                "in the capture (migrations of managed memory have none, nor has what was launched before it began); "
-                "what the GPU waited for before them is not known"
+                f"{device_label(timeline, timelines)}: {fmt.count(lost)} of {fmt.count(whole)} pieces of work have no "
+                "launch call in the capture (migrations of managed memory have none, nor has what was launched before "
+                "it began); what the GPU waited for before them is not known"
             )
 
 

@@ -1,7 +1,6 @@
 """The page in a real browser: it works from disk, asks for nothing, and nothing in it comes alive by a name."""
 
 import json
-import shutil
 from dataclasses import replace
 
 import pytest
@@ -13,18 +12,6 @@ from nsightkit.report.context import ReportOptions
 from nsightkit.run import Run
 
 pytestmark = pytest.mark.browser
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("no chromium on PATH: apt-get install chromium")
-    with playwright.sync_playwright() as running:
-        opened = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")

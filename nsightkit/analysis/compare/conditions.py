@@ -29,7 +29,7 @@ _TIME_UNITS = {"ns": 1.0, "us": 1e3, "µs": 1e3, "ms": 1e6, "s": 1e9}
 _BYTE_UNITS = {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9}
 _LARGEST_UNIT = max(*_TIME_UNITS.values(), *_BYTE_UNITS.values())
 _PASTED = str.maketrans({"\N{MINUS SIGN}": "-", "\N{GREEK SMALL LETTER MU}": "\N{MICRO SIGN}"})
-_CONDITION = re.compile(r"^(?:(?P<scope>.+)\.)?(?P<metric>[a-z0-9_]+)\s*(?P<sign>[<>])\s*(?P<value>[^<>=]+)$", re.S)
+_CONDITION = re.compile(r"^(?:(?P<scope>.+)\.)?(?P<metric>[A-Za-z0-9_]+)\s*(?P<sign>[<>])\s*(?P<value>[^<>=]+)$", re.S)
 _VALUE = re.compile(r"^(?P<plus>[+-]?)(?P<number>\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+)\s*(?P<unit>%|[a-zA-Zµ]*)$")
 
 
@@ -75,7 +75,7 @@ def wrong(text: str, why: str) -> ConditionError:
 
 
 def _meant(metric: str) -> str:
-    near = get_close_matches(metric, METRICS, n=1)
+    near = get_close_matches(metric.lower(), METRICS, n=1)
     known = f"known are {', '.join(OF_KERNELS[:4])} and counters, and of results {', '.join(OF_RESULTS)}"
     return f"did you mean {near[0]}? {known.capitalize()}" if near else known
 

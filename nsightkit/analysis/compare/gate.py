@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 
 from nsightkit.analysis.compare.comparison import (
     ComparedSide,
@@ -146,7 +147,10 @@ def _subjects(condition: Condition, given: GateInput) -> Iterator[Subject]:
     if condition.scope == "range":
         sides = given.ranges.get(condition.scope_name)
         if sides is None:
-            raise wrong(condition.text, f"names the range {condition.scope_name}, which neither side has")
+            raise wrong(
+                condition.text,
+                f"names the range {condition.scope_name}, which neither side has; 'nsightkit ranges' lists them",
+            )
         names = (_all_names(sides[0]), _all_names(sides[1]))
         yield _subject(condition, f"range {condition.scope_name}", sides, names, given.per_token)
     elif condition.scope == "family":
@@ -185,7 +189,11 @@ def _family(condition: Condition, given: GateInput) -> Subject:
     named = [row for row in given.comparison.families if row.name.lower() == condition.scope_name.lower()]
     _refuse_other_work(condition, named)
     if not any(names):
-        raise wrong(condition.text, f"names a family that neither side has; families are {', '.join(FAMILIES)}")
+        known = {family.lower(): family for family in FAMILIES}
+        name = condition.scope_name.lower()
+        near = [] if name in known else get_close_matches(name, known, 2)
+        meant = f"; did you mean {' or '.join(known[name] for name in near)}" if near else ""
+        raise wrong(condition.text, f"names a family that neither side has{meant}; families are {', '.join(FAMILIES)}")
     return _subject(condition, f"family {condition.scope_name}", given.sides, (names[0], names[1]), given.per_token)
 
 

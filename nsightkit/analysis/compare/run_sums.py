@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nsightkit.analysis.arrays import Codes, Ints, ints, known, words
+from nsightkit.analysis.arrays import CHUNK, Codes, Ints, ints, known, narrow_ints, words
 from nsightkit.analysis.compare.comparability import COUNTED, OPERATORS, TIMELINE
 from nsightkit.analysis.grouping import COUNTERS, number
 from nsightkit.analysis.kernel_names import describe_kernel
@@ -89,13 +89,21 @@ def sum_launches(launches: pa.Table) -> RunSums:
 def _moments(codes: Codes, durations: Ints, size: int) -> tuple[Ints, Ints, Ints, Any]:
     """Return per kernel launches, timed launches, total and squared deviations."""
     timed = durations != _MISSING
-    known_codes, values = codes[timed], durations[timed]
-    launches = np.bincount(codes, minlength=size)
-    counts = np.bincount(known_codes, minlength=size)
+    # bincount would widen them anew each time.
+    known_codes, values = codes.astype(np.intp), durations
+    launches = counts = np.bincount(known_codes, minlength=size)
+    if not timed.all():
+        known_codes, values = known_codes[timed], durations[timed]
+        counts = np.bincount(known_codes, minlength=size)
     # A sum of whole numbers in doubles is exact below 2^53 ns, which is 104 days of GPU time.
     totals = np.bincount(known_codes, weights=values, minlength=size)
     means = totals / np.maximum(counts, 1)
-    deviations = np.bincount(known_codes, weights=(values - means[known_codes]) ** 2, minlength=size)
+    deviations = np.zeros(size)
+    step = max(CHUNK, size)
+    for begin in range(0, values.size, step):
+        part = slice(begin, begin + step)
+        apart = values[part] - means[known_codes[part]]
+        deviations += np.bincount(known_codes[part], weights=apart * apart, minlength=size)
     return launches, counts, totals.astype(np.int64), deviations
 
 
@@ -108,7 +116,7 @@ def _launch_order(launches: pa.Table) -> tuple[Ints, Ints]:
     """Return the rows in the order of begin within each stream, and the stream of each row as a code."""
     stream = words(launches, "capture_id")[0].astype(np.int64)
     for name in ("process_id", "device_id", "stream_id"):
-        column = ints(launches, name)
+        column = narrow_ints(launches, name)
         if column.size and (column != column[0]).any():
             stream = np.unique(np.stack([stream, column]), axis=1, return_inverse=True)[1].reshape(-1)
     starts = ints(launches, "start_ns", 0)
@@ -122,9 +130,9 @@ def _launch_order(launches: pa.Table) -> tuple[Ints, Ints]:
 def _successions(codes: Codes, names: Sequence[str], order: Ints, streams: Ints) -> dict[tuple[str, str], int]:
     if order.size < 2:
         return {}
-    before, after = order[:-1], order[1:]
-    pairs = codes[before].astype(np.int64) * len(names) + codes[after]
-    pairs = pairs[streams[before] == streams[after]]
+    in_turn, stream = codes[order].astype(np.int64), streams[order]
+    pairs = in_turn[:-1] * len(names) + in_turn[1:]
+    pairs = pairs[stream[:-1] == stream[1:]]
     counts = np.bincount(pairs) if len(names) <= 2000 else None
     found = np.flatnonzero(counts) if counts is not None else np.unique(pairs)
     times = counts[found] if counts is not None else np.unique(pairs, return_counts=True)[1]
@@ -146,7 +154,7 @@ class _Geometry:
             return cls({})
         import pyarrow as pa
 
-        sizes = [ints(launches, name, 0) for name in _GEOMETRY]
+        sizes = [narrow_ints(launches, name, 0) for name in _GEOMETRY]
         # One number a row in place of seven, of the columns that vary at all.
         key = codes.astype(np.uint64)
         for column in sizes:

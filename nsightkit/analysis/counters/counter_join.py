@@ -55,8 +55,6 @@ class Join:
 
     rows: tuple[JoinedTarget, ...]
     joined_share: float  # of the range's kernel time
-    outside_count: int  # profiled outside the range: never joined
-    unmatched_count: int  # inside, but of no target
     aligned: bool  # whether the launches came in the order of the timeline
     notes: tuple[str, ...] = field(default=())
 
@@ -103,11 +101,9 @@ def join_counters(plan: TargetPlan, profiled: Sequence[ProfiledLaunch]) -> Join:
     for item, timed in pairs:
         by_shape[item.shape].append((item, timed))
     rows = tuple(_joined(target, _of_shape(target, by_shape)) for target in plan.targets)
-    used = {index for row in rows for index in row.launch_indices}
     share = sum(row.target.share for row in rows if row.launch_indices)
     outside = len(profiled) - len(inside)
-    unmatched = sum(item.launch_index not in used for item in inside)
-    return Join(rows, share, outside, unmatched, aligned, tuple(_notes(outside, aligned, expected, wanted)))
+    return Join(rows, share, aligned, tuple(_notes(outside, aligned, expected, wanted)))
 
 
 def _is_inside(item: ProfiledLaunch, range_name: str | None) -> bool:

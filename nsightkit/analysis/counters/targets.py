@@ -183,7 +183,7 @@ def plan_targets(tables: CaptureTables, wish: Wish) -> TargetPlan:
     found = attribute(own, as_nsys=True)
     paths, inside = _inside(found, wish.range_name)
     if not inside.size:
-        raise AnalysisError(_why_none(found, wish.range_name), slug="no-targets")
+        raise AnalysisError(_why_none(found, wish.range_name, tables.nvtx_ranges), slug="no-targets")
     step_name, steps, labels = _steps(found, inside, paths, wish.range_name)
     launches = _launches(tables, found, inside, paths, steps)
     total_ns = sum(item.duration_ns for item in launches)
@@ -198,10 +198,18 @@ def _default_domain(ranges: pa.Table) -> pa.Table:
     return ranges if mask.all() else ranges.filter(arrow_mask(mask))
 
 
-def _why_none(found: Attribution, range_name: str | None) -> str:
+def _why_none(found: Attribution, range_name: str | None, ranges: pa.Table) -> str:
     if not found.operations.kernel_count:
         return "the timeline holds no kernel: there is nothing to measure with ncu"
     if range_name is not None and range_name not in found.spans.names.to_pylist():
+        own = range_name.rpartition("@")[0] or range_name
+        rows = zip(ranges["name"].to_pylist(), ranges["domain"].to_pylist(), strict=True)
+        domains = sorted({domain for name, domain in rows if domain and name in (own, range_name)})
+        if domains:
+            return (
+                f"the range '{own}' is of the NVTX domain {', '.join(domains)}: nsys and ncu nest domains differently, "
+                "so that only ranges of the default domain can be counted for ncu; make it without a domain"
+            )
         names = ", ".join(sorted(set(found.spans.names.to_pylist()))[:10]) or "none"
         return f"the range '{range_name}' was never seen; ranges of this timeline: {names}"
     return f"no kernel was launched inside the range '{range_name}'"

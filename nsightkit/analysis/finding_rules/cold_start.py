@@ -6,8 +6,12 @@ In: repetitions of ranges. Out: findings about the measurement, which save no ti
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from nsightkit.analysis.findings import SPAN, Finding, FindingInputs, Number
+
+if TYPE_CHECKING:
+    from nsightkit.analysis.ranges.repetitions import Repetition
 
 _COLD = 2.0
 _MOST = 2
@@ -21,12 +25,15 @@ def find(inputs: FindingInputs) -> Iterator[Finding]:
         if row.cold_ratio is not None and row.cold_ratio >= _COLD
         and row.instance_count * row.steady_mean_ns + row.first_ns >= 0.1 * span
     ]  # fmt: skip
-    for row in list({row.name: row for row in reversed(cold)}.values())[::-1][:_MOST]:
+    largest: dict[str, Repetition] = {}
+    for row in cold:
+        largest.setdefault(row.name, row)
+    for row in list(largest.values())[:_MOST]:
         yield Finding(
             "cold_start", f"Leave the first '{row.name}' out: it is a cold start",
             "Leave the first instance out of the capture (--range with warm-up), or look at the others alone.",
             (Number("the median of the others", row.cold_ratio or 0.0, "×"),
-             Number("for the first", row.first_ns, "ns"),
+             Number("on the GPU for the first, start to end", row.first_ns, "ns"),
              Number("in the median of the others", row.steady_median_ns, "ns"),
              Number("instances", row.instance_count, "count")),
             None, None, SPAN, "no time to save: what the numbers mean", "high", "both were measured in one capture",

@@ -49,7 +49,7 @@ def find(inputs: FindingInputs) -> Iterator[Finding]:
 
 def _gemv(inputs: FindingInputs, kernels: Sequence[KernelSummary]) -> Finding:
     share, total = inputs.share_of(kernels), sum(kernel.total_ns for kernel in kernels)
-    names = {kernel.kernel_name for kernel in kernels}
+    names = dict.fromkeys(kernel.kernel_name for kernel in kernels)
     counted = [
         kernel for kernel in inputs.kernels
         if (found := inputs.timeline_shares.get(kernel.kernel_name)) and found.kernel_name in names
@@ -58,10 +58,10 @@ def _gemv(inputs: FindingInputs, kernels: Sequence[KernelSummary]) -> Finding:
     evidence = [Number("of the kernel time in GEMV", share, "1"), Number("in GEMV", total, "ns"),
                 Number("launches", sum(kernel.launch_count for kernel in kernels), "count")]  # fmt: skip
     if counted:
-        evidence.append(Number("of its profiled kernels memory-bound", len(memory) / len(counted), "1"))
+        evidence.append(Number(f"of its {len(counted)} profiled kernels memory-bound", len(memory), "count"))
     throughput = [v for kernel in counted if (v := kernel.counters.get("dram_throughput_pct")) is not None]
     if throughput:
-        evidence.append(Number("highest DRAM throughput among them", max(throughput), "%"))
+        evidence.append(Number("of DRAM's peak by the fastest of them", max(throughput), "%"))
     sure = bool(counted) and len(memory) == len(counted)
     reason = (
         "counters of these kernels say memory-bound: the matrix is what is read" if sure
@@ -69,9 +69,10 @@ def _gemv(inputs: FindingInputs, kernels: Sequence[KernelSummary]) -> Finding:
     )  # fmt: skip
     return Finding(
         "families", "Batch the matrix-vector products (GEMV)",
-        "Serve several sequences at once, or verify several tokens at once: the matrix is then read once for all.",
+        "Multiply the matrix with several vectors at once, so that it is read once for all. In decoding: more "
+        "sequences, or several tokens verified at once.",
         tuple(evidence), total / 2, share / 2, KERNEL_TIME,
-        "half of it per token, at twice the batch; more at larger batches", "medium" if sure else "low", reason,
+        "half of it for each vector, with two at once", "medium" if sure else "low", reason,
         tuple(names),
     )  # fmt: skip
 

@@ -2,168 +2,171 @@
 
 In: kernels with counters, NVIDIA's rules on them, occupancy limiters, and shares of the timeline. Out: one finding a
 kernel at most. The stake is a share of the timeline where there is one: counters come from another execution, and only
-the fraction that a launch could save is taken from them. A kernel that the timeline does not hold gives no finding.
+the fraction that a launch could save is taken from them. A kernel that the timeline does not hold gives no finding, nor
+does one whose name stands there for launches that differ: which of them was profiled is not known.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from nsightkit.analysis.findings import (
-    KERNEL_TIME,
-    LEAST_SHARE,
-    PROFILED_TIME,
-    Finding,
-    FindingInputs,
-    Number,
-    Withheld,
+from nsightkit.analysis.finding_weights import SPREAD, KernelWeight, kernel_weight
+from nsightkit.analysis.findings import LEAST_SHARE, Finding, FindingInputs, Number, Withheld
+from nsightkit.analysis.kernel_causes import (
+    LESS_WORK,
+    SAME_WORK,
+    SMALL_GRID,
+    Cause,
+    below_roof,
+    by_counters,
+    by_rules,
+    of_rule,
 )
 from nsightkit.analysis.results import ClassifiedKernel
 
+if TYPE_CHECKING:
+    from nsightkit.analysis.advice import KernelAdvice
+
 _MOST = 5
-_LEAST_TAIL = 0.2
-_TAIL = "even out its waves of blocks, the last is mostly empty"
-_LOW_OCCUPANCY_PCT = 50.0
-_LEAST_ESTIMATE_PCT = 10.0
-# Launches of one name that differ by more than this have several shapes, and the profiled one is one of them.
-_SPREAD = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Weight:
-    share: float
-    total_ns: float
-    of: str
-    doubt: str = ""
+# From so many on, kernels with too few blocks are one finding: there is one thing to do.
+_SEVERAL = 3
 
 
 def find(inputs: FindingInputs) -> Iterator[Finding | Withheld]:
     """Look at each profiled kernel, and keep those with most at stake."""
     found: list[Finding] = []
-    absent = 0
+    absent: list[ClassifiedKernel] = []
     for place, kernel in enumerate(inputs.kernels):
-        weight = _weight(inputs, place, kernel)
-        absent += weight is None
+        weight = kernel_weight(inputs, place)
+        if weight is None:
+            absent.append(kernel)
         finding = _finding(inputs, place, weight) if weight else None
-        if finding and (finding.stake_share or 0.0) >= LEAST_SHARE:
-            found.append(finding)
+        found += [finding] if finding else []
+    found = [finding for finding in _together(found) if (finding.stake_share or 0.0) >= LEAST_SHARE]
     yield from sorted(found, key=lambda item: -(item.stake_share or 0.0))[:_MOST]
-    if absent and inputs.top_kernels:
+    if inputs.top_kernels:
+        yield from _not_joined(inputs, absent)
+
+
+def _together(found: list[Finding]) -> list[Finding]:
+    """Make one finding of several kernels with too few blocks; their times are apart, so that stakes may be summed."""
+    small = sorted((one for one in found if one.title.endswith(SMALL_GRID)), key=lambda one: -(one.stake_ns or 0.0))
+    if len(small) < _SEVERAL or len({one.stake_of for one in small}) > 1:
+        return found
+    first = small[0]
+    shares, waves = (sum(one.evidence[-1].value for one in small), max(one.evidence[-2].value for one in small))
+    doubtful = next((one for one in small if one.confidence == "low"), first)
+    merged = replace(
+        first, title=f"{len(small)} kernels: {SMALL_GRID}",
+        evidence=(Number("kernels, each of less than one wave of blocks per SM", len(small), "count"),
+                  Number("waves the largest of them has", waves), Number(first.evidence[-1].label, shares, "1")),
+        stake_ns=sum(one.stake_ns or 0.0 for one in small), stake_share=sum(one.stake_share or 0.0 for one in small),
+        basis="for each its distance to the roof or NVIDIA's estimate, and no more than its empty places for blocks",
+        confidence=doubtful.confidence, reason=doubtful.reason,
+        kernels=tuple(dict.fromkeys(name for one in small for name in one.kernels)),
+    )  # fmt: skip
+    return [merged, *(one for one in found if one not in small)]
+
+
+def _not_joined(inputs: FindingInputs, absent: list[ClassifiedKernel]) -> Iterator[Withheld]:
+    """Say of how many profiled kernels the time in the timeline is not known, and why."""
+    unlike = sum(kernel.kernel_name in inputs.timeline_shares for kernel in absent)
+    of_all = f"of {len(inputs.kernels)} profiled kernels"
+    if unlike:
         yield Withheld(
             "kernel_limits",
-            f"{absent} of {len(inputs.kernels)} profiled kernels do not occur in the timeline, or not under one name: "
-            "what they would save of it is not said",
+            f"{unlike} {of_all} bear the name of launches in the timeline whose durations differ more than "
+            f"{SPREAD:.0f}-fold, and which of these was profiled is not known: what they would save is not said "
+            "('nsightkit deepen' profiles launches at their place in the timeline)",
+        )
+    if len(absent) > unlike:
+        yield Withheld(
+            "kernel_limits",
+            f"{len(absent) - unlike} {of_all} do not occur in the timeline, or not under one name: what they would "
+            "save of it is not said",
         )
 
 
-def _weight(inputs: FindingInputs, place: int, kernel: ClassifiedKernel) -> _Weight | None:
-    if place in inputs.weights:
-        joined = inputs.weights[place]
-        of = f"{KERNEL_TIME} in {joined.range_name}" if joined.range_name else KERNEL_TIME
-        doubt = "" if joined.match == "exact" else "which of its launches ncu saw could not be told, only their shape"
-        return _Weight(joined.share, joined.total_ns, of, "; ".join((*([doubt] if doubt else []), *joined.flags)))
-    if not inputs.top_kernels:
-        if kernel.total_ns is None or kernel.time_share is None:
-            return None
-        return _Weight(kernel.time_share, kernel.total_ns, PROFILED_TIME)
-    timed = inputs.timeline_shares.get(kernel.kernel_name)
-    if timed is None:
-        return None
-    rows = [other.total_ns or 0.0 for other in inputs.kernels if other.kernel_name == kernel.kernel_name]
-    part = (kernel.total_ns or 0.0) / sum(rows) if sum(rows) else 0.0
-    doubt = ""
-    if len(rows) > 1:
-        doubt = "several grids of this kernel were profiled, and its time was split among them as in the counters"
-    elif timed.min_ns and timed.max_ns > _SPREAD * timed.min_ns:
-        doubt = (
-            f"its launches in the timeline differ {timed.max_ns / timed.min_ns:.1f}-fold, and one shape was profiled"
-        )
-    return _Weight(timed.share * part, timed.total_ns * part, KERNEL_TIME, doubt)
-
-
-def _finding(inputs: FindingInputs, place: int, weight: _Weight) -> Finding | None:
+def _finding(inputs: FindingInputs, place: int, weight: KernelWeight) -> Finding | None:
     kernel = inputs.kernels[place]
-    fraction, basis, evidence = _saving(inputs, place)
-    if fraction is None:
+    told = _by_roof(inputs, place) or _by_estimate(inputs, place)
+    if told is None:
         return None
-    cause, action = _cause(inputs, place)
-    if cause == _TAIL:
-        # More than the empty part of the last wave no even grid can save.
-        fraction, basis = min(fraction, _tail(kernel)), "the empty part of its last wave"
+    cause, saving, evidence = told
+    if cause.most is not None:
         evidence.append(Number("waves of blocks per SM", kernel.counters.get("waves_per_sm") or 0.0))
+        saving = min(saving, cause.most)
+    fraction, basis = saving
     confidence = "low" if weight.doubt else "medium"
-    reason = weight.doubt or "the counters are of these launches; a roof is seldom reached"
+    reason = weight.doubt or f"{weight.ground}; a roof is seldom reached"
     return Finding(
-        "kernel_limits", f"{kernel.friendly_name}: {cause}", action,
+        "kernel_limits", f"{kernel.friendly_name}: {cause.words}", cause.action,
         (*evidence, Number(f"of the {weight.of}", weight.share, "1")),
         fraction * weight.total_ns, fraction * weight.share, weight.of, basis, confidence, reason,
         (kernel.kernel_name,),
     )  # fmt: skip
 
 
-def _saving(inputs: FindingInputs, place: int) -> tuple[float | None, str, list[Number]]:
+# What would help, which part of its time that saves at most and why, and the evidence.
+_Told = tuple[Cause, tuple[float, str], list[Number]]
+
+
+def _by_roof(inputs: FindingInputs, place: int) -> _Told | None:
+    """Return what a kernel that the roofline judged could save: the way to its roof."""
     kernel = inputs.kernels[place]
     point = kernel.point
     # A kernel that another rule judged is held back by something that its roof does not show.
     judged = kernel.verdict.rule == "roofline" and kernel.verdict.bound != "UNKNOWN"
-    if judged and point is not None and not point.flags and 0 < point.efficiency <= 1:
-        return 1 - point.efficiency, "its distance to the roof", [Number("of its roof", point.efficiency, "1")]
-    best = next(
-        (a for a in inputs.advice.get(place, ()) if a.speedup_kind == "GLOBAL" and a.estimated_speedup_pct), None
-    )
-    if best is not None and 0 < (best.estimated_speedup_pct or 0.0) < 100:
-        percent = best.estimated_speedup_pct or 0.0
-        return (
-            percent / 100,
-            f"NVIDIA's estimate, rule {best.rule}",
-            [Number("of its time, by NVIDIA's estimate", percent, "%")],
-        )
-    return None, "", []
+    if not judged or point is None or point.flags or not 0 < point.efficiency <= 1:
+        return None
+    cause = by_counters(inputs, place) or by_rules(inputs, place) or below_roof(kernel)
+    evidence = [Number("of its roof", point.efficiency, "1")]
+    # With less to fetch or to compute the roof itself moves.
+    known = [one for one in _global(inputs, place) if one.rule in cause.rules and one.rule in LESS_WORK]
+    best = max(known, key=_estimate, default=None)
+    if best is None or _estimate(best) / 100 <= 1 - point.efficiency:
+        return cause, (1 - point.efficiency, "its distance to the roof"), evidence
+    return cause, *_estimated(best, evidence)
 
 
-def _tail(kernel: ClassifiedKernel) -> float:
-    """Return how much of the waves of blocks is empty: 1.2 waves take the time of 2, and 0.8 of them do nothing."""
-    waves = kernel.counters.get("waves_per_sm")
-    return (math.ceil(waves) - waves) / math.ceil(waves) if waves is not None and waves > 1 else 0.0
+def _by_estimate(inputs: FindingInputs, place: int) -> _Told | None:
+    """Return what NVIDIA's global estimates say: that of the cause by the counters, else the largest with its own."""
+    known = _global(inputs, place)
+    if not known:
+        return None
+    largest = max(known, key=_estimate)
+    cause = by_counters(inputs, place)
+    best = max((one for one in known if cause and one.rule in cause.rules), key=_estimate, default=None)
+    if cause is None or best is None:
+        cause, best = of_rule(inputs, place, largest), largest
+    saving, evidence = _estimated(best, [])
+    busiest = _busiest_pct(inputs.kernels[place])
+    if best.rule in SAME_WORK and busiest is not None and 1 - busiest / 100 < saving[0]:
+        # The same work keeps its busiest unit at work for as long.
+        evidence.append(Number("of its peak on its busiest unit", busiest, "%"))
+        saving = (1 - busiest / 100, "the distance of its busiest unit from its peak")
+    return cause, saving, evidence
 
 
-def _cause(inputs: FindingInputs, place: int) -> tuple[str, str]:
-    """Return the most specific cause that the evidence supports, and what to do about it."""
-    kernel = inputs.kernels[place]
-    counters, bound = kernel.counters, kernel.verdict.bound
-    waves, occupancy = counters.get("waves_per_sm"), counters.get("achieved_occupancy_pct")
-    rules = {a.rule: a for a in inputs.advice.get(place, ()) if (a.estimated_speedup_pct or 0.0) >= _LEAST_ESTIMATE_PCT}
-    if bound == "LATENCY" and waves is not None and waves < 1:
-        return (
-            "a larger grid, since it does not fill the GPU",
-            "Give it more blocks: a larger batch, split-K, or smaller tiles.",
-        )
-    if bound == "LATENCY" and occupancy is not None and occupancy < _LOW_OCCUPANCY_PCT and place in inputs.limiters:
-        limiter = inputs.limiters[place]
-        return (
-            f"raise its occupancy, limited by {limiter}: nothing is busy",
-            f"Use less of {limiter}, or more work a thread.",
-        )
-    if _tail(kernel) >= _LEAST_TAIL:
-        return _TAIL, "Change the tile or the grid so that waves come out even."
-    if "UncoalescedGlobalAccess" in rules or "MemoryCacheAccessPattern" in rules:
-        return "let its threads use all the bytes they fetch", "Make neighboring threads read neighboring addresses."
-    stall = rules.get("CPIStall")
-    if stall is not None and stall.title:
-        return (
-            f"cut the time its warps wait ({stall.title.lower()})",
-            "See NVIDIA's rule on its card for the instruction to look at.",
-        )
-    if "TheoreticalOccupancy" in rules or "AchievedOccupancy" in rules:
-        limiter = f", limited by {inputs.limiters[place]}" if place in inputs.limiters else ""
-        return (
-            f"more warps to hide its latency{limiter}",
-            "Launch more blocks, or use fewer registers and less shared memory.",
-        )
-    words = {"COMPUTE": "computes", "MEMORY": "moves data", "LATENCY": "waits"}
-    return (
-        f"bring it closer to its roof: it {words.get(bound, 'runs')} below",
-        "Compare its tile, dtype and access pattern with a faster kernel.",
-    )
+def _estimated(advice: KernelAdvice, evidence: list[Number]) -> tuple[tuple[float, str], list[Number]]:
+    """Return what NVIDIA estimates with its ground, and the evidence with it."""
+    told = Number(f"of its time could go, by NVIDIA's rule {advice.rule}", _estimate(advice), "%")
+    return (_estimate(advice) / 100, f"NVIDIA's estimate, rule {advice.rule}"), [*evidence, told]
+
+
+def _global(inputs: FindingInputs, place: int) -> list[KernelAdvice]:
+    return [
+        advice for advice in inputs.advice.get(place, ())
+        if advice.speedup_kind == "GLOBAL" and 0 < _estimate(advice) < 100
+    ]  # fmt: skip
+
+
+def _estimate(advice: KernelAdvice) -> float:
+    return advice.estimated_speedup_pct or 0.0
+
+
+def _busiest_pct(kernel: ClassifiedKernel) -> float | None:
+    known = (kernel.counters.get(f"{side}_throughput_pct") for side in ("sm", "memory"))
+    return max((value for value in known if value is not None and 0 <= value <= 100), default=None)

@@ -11,23 +11,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from nsightkit.analysis.findings import PROFILED_TIME, Finding, FindingInputs, Number
-from nsightkit.analysis.results import ClassifiedKernel
+from nsightkit.analysis.finding_weights import kernel_weight
+from nsightkit.analysis.findings import Finding, FindingInputs, Number
+from nsightkit.analysis.roofs.roofline import NEAR_ROOF
 
 _REUSING = ("GEMM", "convolution", "attention", "MoE")
 _LOW_HIT_RATE_PCT = 50.0
-# DRAM must be what is waited for.
-_NEAR_ROOF = 0.6
 _MOST = 3
 
 
 def find(inputs: FindingInputs) -> Iterator[Finding]:
     """Look at each kernel that reuses data and is bound by DRAM."""
-    found = [finding for kernel in inputs.kernels if (finding := _finding(kernel)) is not None]
+    places = range(len(inputs.kernels))
+    found = [finding for place in places if (finding := _finding(inputs, place)) is not None]
     yield from sorted(found, key=lambda finding: -(finding.stake_share or 0.0))[:_MOST]
 
 
-def _finding(kernel: ClassifiedKernel) -> Finding | None:
+def _finding(inputs: FindingInputs, place: int) -> Finding | None:
+    kernel = inputs.kernels[place]
     point, hits = kernel.point, kernel.counters.get("l2_hit_rate_pct")
     if kernel.family not in _REUSING or kernel.verdict.bound != "MEMORY" or point is None or point.flags:
         return None
@@ -41,7 +42,9 @@ def _finding(kernel: ClassifiedKernel) -> Finding | None:
         if level.level == "L2" and not level.flags
     ]
     saved = memory - max(others)
-    if memory < _NEAR_ROOF or saved <= 0 or kernel.time_share is None:
+    # DRAM must be what is waited for.
+    weight = kernel_weight(inputs, place) if memory >= NEAR_ROOF and saved > 0 else None
+    if weight is None:
         return None
     evidence = (
         Number("of its L2 accesses hit", hits, "%"), Number("of its duration at the DRAM roof", memory, "1"),
@@ -51,8 +54,9 @@ def _finding(kernel: ClassifiedKernel) -> Finding | None:
     return Finding(
         "reuse", f"{kernel.friendly_name}: hold in L2 what it reads again from DRAM",
         "Walk the tiles so that neighbors share rows and columns (swizzle), or use larger tiles.",
-        evidence, saved * kernel.total_ns, saved * kernel.time_share, PROFILED_TIME,
+        evidence, saved * weight.total_ns, saved * weight.share, weight.of,
         "its time at the DRAM roof less that at the next roof", "low",
-        "the family reads its inputs several times, but how large they are is not in the counters",
+        "the family reads its inputs several times, but how large they are is not in the counters"
+        + (f"; {weight.doubt}" if weight.doubt else ""),
         (kernel.kernel_name,),
     )  # fmt: skip

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from nsightkit.analysis.findings import SPAN, Finding, FindingInputs, Number, Withheld
+from nsightkit.analysis.findings import LEAST_SHARE, SPAN, Finding, FindingInputs, Number, Withheld
 
 if TYPE_CHECKING:
     from nsightkit.analysis.timeline.whole_run import RunFigures
@@ -44,6 +44,8 @@ _IN_TRACE = {
     "SYNCHRONIZATION": "of the span idle after a synchronization",
     "QUEUED": "of the span idle with a launch already queued",
     "UNKNOWN": "of the span idle for a cause not known",
+    "TRANSFER": "of the span idle while the host was inside a blocking copy",
+    "COMMUNICATION": "of the span idle after a collective that the host waited for",
 }
 _ON_GPU = {
     "COMMUNICATION": (
@@ -61,11 +63,10 @@ def find(inputs: FindingInputs) -> Iterator[Finding | Withheld]:
     """Look at what the span on the GPU went to."""
     figures = inputs.figures
     if figures is None:
+        yield from _of_sums(inputs)
         return
-    for cause, (title, action) in _ON_GPU.items():
-        if figures.shares[cause] >= _LEAST:
-            reason = "what ran on the GPU was measured; how much of it can overlap is not known"
-            yield _finding(figures, (cause, title, action), "medium", reason)
+    for cause in _ON_GPU:
+        yield from _on_gpu(figures, cause)
     from nsightkit.analysis.timeline.whole_run import LOSS_THRESHOLD
 
     if figures.idle_share < LOSS_THRESHOLD:
@@ -78,12 +79,41 @@ def find(inputs: FindingInputs) -> Iterator[Finding | Withheld]:
     yield from _idle(figures, LOSS_THRESHOLD)
 
 
+def _of_sums(inputs: FindingInputs) -> Iterator[Withheld]:
+    """Say what is open where communication takes time and single launches are not known."""
+    share = inputs.share_of(inputs.family("communication"))
+    if share >= _LEAST:
+        yield Withheld(
+            "waiting",
+            f"communication takes {100 * share:.1f} % of the kernel time, but how much of it runs beside kernels is "
+            "told by single launches on one clock alone",
+        )
+
+
+def _on_gpu(figures: RunFigures, cause: str) -> Iterator[Finding]:
+    """Look at copies or collectives that ran alone, and at idle time they caused where tracing allows to count it."""
+    alone, waited = figures.alone(cause), figures.waited.get(cause, 0.0)
+    share = alone + (waited if figures.tracing_allows_idle_verdict else 0.0)
+    if share < _LEAST:
+        return
+    evidence = [Number(f"of the span goes to {_LOST_TO[cause]}", alone, "1")]
+    if waited >= LEAST_SHARE and figures.tracing_allows_idle_verdict:
+        evidence.append(Number(_IN_TRACE[cause], waited, "1"))
+    title, action = _ON_GPU[cause]
+    yield Finding(
+        "waiting", title, action, (*evidence, Number("span", figures.span_ns, "ns")), share * figures.span_ns, share,
+        SPAN, "all of that time", "medium",
+        "what ran on the GPU was measured; how much of it can overlap is not known",
+    )  # fmt: skip
+
+
 def _as_traced(figures: RunFigures) -> Finding:
     """Return what the trace shows of idle time by cause: a fact with a reservation, no verdict."""
-    idle = ("LAUNCH", "HOST", "SYNCHRONIZATION", "QUEUED", "UNKNOWN")
-    causes = sorted((name for name in idle if figures.shares[name] >= _LEAST), key=lambda name: -figures.shares[name])
+    idle = {name: figures.shares[name] for name in ("LAUNCH", "HOST", "SYNCHRONIZATION", "QUEUED", "UNKNOWN")}
+    idle |= figures.waited
+    causes = sorted((name for name, share in idle.items() if share >= _LEAST), key=lambda name: -idle[name])
     evidence = [Number("of the span idle in all", figures.idle_share, "1")]
-    evidence += [Number(_IN_TRACE[name], figures.shares[name], "1") for name in causes]
+    evidence += [Number(_IN_TRACE[name], idle[name], "1") for name in causes]
     return Finding(
         "waiting", "Give the GPU work while it idles, once the cause is measured",
         "Time the same run without a tracer beside it ('nsightkit profile' does): only then is it known which of these "
@@ -95,7 +125,7 @@ def _as_traced(figures: RunFigures) -> Finding:
 
 
 def _why_not(figures: RunFigures) -> str:
-    idle = f"the GPU was idle for {figures.idle_share:.0%} of the traced span"
+    idle = f"the GPU was idle for {100 * figures.idle_share:.1f} % of the traced span"
     if figures.tracing_ratio is None:
         return f"{idle}, but the overhead of tracing was not measured: whether launches bound the run is not said"
     return f"{idle}, but tracing made the run {figures.tracing_ratio:.2f} times as long: its gaps may be the tracer's"

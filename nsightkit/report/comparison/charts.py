@@ -11,13 +11,15 @@ from dataclasses import dataclass
 
 from nsightkit.analysis.compare.moved_points import Move
 from nsightkit.report import format as fmt
-from nsightkit.report.charts import Canvas, escape, label, num, shortened
-from nsightkit.report.comparison.parts import signed
+from nsightkit.report.charts import Canvas, escape, fitted, label, num, shortened
+from nsightkit.report.placing import Places, around, path_lines
 from nsightkit.report.rooflines import Frame, LogScale
 
 _NAMES, _LEFT, _RIGHT, _ROW = 250, 262, 600, 26
 # A waterfall whose steps are shorter than this share of the totals is cut off on the left, and says so.
 _VISIBLE = 0.3
+# Names keep clear of so many points; to keep clear of hundreds would leave no name.
+_MOST_KEPT_CLEAR = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +57,16 @@ def waterfall(base_ns: float, steps: Sequence[Step], names: tuple[str, str], tit
     for place, step in enumerate(steps, 1):
         ends = sorted((at(levels[place - 1]), at(levels[place])))
         mark = "compute" if step.difference_ns > 0 else "memory"
-        words = f"{step.name}: {signed(step.difference_ns)}"
-        drawn.append(label(_NAMES, _y(place) + 14, shortened(step.name, 34), 'class="e"'))
+        words = f"{step.name}: {fmt.signed_duration(step.difference_ns)}"
+        drawn.append(label(_NAMES, _y(place) + 14, fitted(step.name, _NAMES - 4), 'class="e"'))
         drawn.append(
             f'<rect class="{mark}" x="{num(ends[0])}" y="{_y(place)}" width="{num(max(1.0, ends[1] - ends[0]))}" '
             f'height="18"><title>{escape(words)}</title></rect>'
         )
-        drawn.append(label(ends[1] + 6, _y(place) + 14, signed(step.difference_ns)))
+        drawn.append(label(ends[1] + 6, _y(place) + 14, fmt.signed_duration(step.difference_ns)))
     drawn += _total(names[1], at(levels[-1]), len(steps) + 1, fmt.duration(levels[-1]))
     described = f"{fmt.duration(base_ns)} to {fmt.duration(levels[-1])}: " + "; ".join(
-        f"{step.name} {signed(step.difference_ns)}" for step in steps[:6]
+        f"{step.name} {fmt.signed_duration(step.difference_ns)}" for step in steps[:6]
     )
     return Canvas(680, _y(len(steps) + 2) + 4, title, described, "plot").svg(drawn)
 
@@ -76,7 +78,7 @@ def _y(place: int) -> int:
 def _total(name: str, end: float, place: int, text: str) -> list[str]:
     width = max(1.0, end - _LEFT)
     return [
-        label(_NAMES, _y(place) + 14, shortened(name, 34), 'class="e"'),
+        label(_NAMES, _y(place) + 14, fitted(name, _NAMES - 4), 'class="e"'),
         f'<rect class="unknown" x="{_LEFT}" y="{_y(place)}" width="{num(width)}" height="18"/>',
         label(_LEFT + width + 6, _y(place) + 14, text),
     ]
@@ -108,22 +110,19 @@ def scatter(spots: Sequence[Spot], title: str) -> str:
             f'<circle class="{spot.mark} point" cx="{num(frame.x.at(spot.base_ns))}" '
             f'cy="{num(frame.y.at(spot.head_ns))}" r="5"><title>{escape(words)}</title></circle>'
         )
-    drawn += _spot_labels(frame, ordered[:4])
+    drawn += _spot_labels(frame, ordered)
     above = sum(spot.head_ns > spot.base_ns for spot in spots)
     described = f"{len(spots)} kernels; {above} take more time in head, {len(spots) - above} do not."
     return Canvas(520, 444, title, described, "plot").svg(drawn)
 
 
 def _spot_labels(frame: Frame, spots: Sequence[Spot]) -> list[str]:
-    drawn: list[str] = []
-    taken: list[float] = []
-    for spot in spots:
-        x, y = frame.x.at(spot.base_ns), frame.y.at(spot.head_ns)
-        if all(abs(y - other) > 14 for other in taken):
-            taken.append(y)
-            side = (x - 9, "e") if x > 290 else (x + 9, "s")
-            drawn.append(label(side[0], y + 4, shortened(spot.name, 30), f'class="{side[1]}"'))
-    return drawn
+    """Name the kernels that changed the most, where their names find a place."""
+    found = frame.spots([(spot.base_ns, spot.head_ns) for spot in spots])
+    places = Places((98, 14, 516, 398), [(x - 5, y - 5, x + 5, y + 5) for x, y in found[:_MOST_KEPT_CLEAR]])
+    places.lines.append((frame.x.start, frame.y.start, frame.x.end, frame.y.end))
+    named = zip(spots[:4], found, strict=False)
+    return [places.put(shortened(spot.name, 30), around(x, y, 5)) for spot, (x, y) in named]
 
 
 def _time_axes(frame: Frame) -> list[str]:
@@ -161,24 +160,23 @@ def moved(moves: Sequence[Move], title: str) -> str:
     roof = [(start, start * bandwidth), (peak / bandwidth, peak), (10**frame.x.high, peak)]
     drawn.append(f'<path class="roof" d="{frame.path(roof)}"/>')
     roofs = f"{fmt.with_unit(peak, 'flop/s')}, {fmt.with_unit(bandwidth, 'byte/s')}"
-    drawn.append(label(660, frame.y.at(peak) - 6, roofs, 'class="e"'))
+    places = Places((98, 0, 672, 398), lines=path_lines(frame.spots(roof)))
+    drawn.append(places.put(roofs, [(660, frame.y.at(peak) - 6, "e")]))
     for move in reversed(moves):
         drawn += _move(frame, move)
-    drawn += _move_labels(frame, moves)
+    drawn += _move_labels(frame, moves, places)
     described = "; ".join(f"{move.name}: {_words(move)}" for move in moves[:5])
     return Canvas(680, 440, title, described, "plot").svg(drawn)
 
 
-def _move_labels(frame: Frame, moves: Sequence[Move]) -> list[str]:
-    """Name the points that changed the most, leaving out names that would lie on another."""
-    drawn: list[str] = []
-    taken: list[tuple[float, float]] = []
-    for move in moves[:6]:
-        x, y = min(frame.x.at(move.head.flop_per_byte), 480), frame.y.at(move.head.flop_per_s) - 11
-        if all(abs(x - other[0]) > 190 or abs(y - other[1]) > 13 for other in taken):
-            taken.append((x, y))
-            drawn.append(label(x, y, shortened(move.name, 30)))
-    return drawn
+def _move_labels(frame: Frame, moves: Sequence[Move], places: Places) -> list[str]:
+    """Name the points that changed the most, leaving out names that find no place."""
+    heads = frame.spots([(move.head.flop_per_byte, move.head.flop_per_s) for move in moves])
+    bases = frame.spots([(move.base.flop_per_byte, move.base.flop_per_s) for move in moves])
+    places.taken += [(x - 6, y - 6, x + 6, y + 6) for x, y in (*heads, *bases)][:_MOST_KEPT_CLEAR]
+    places.lines += [(*base, *head) for base, head in zip(bases, heads, strict=True)]
+    named = zip(moves[:6], heads, strict=False)
+    return [places.put(shortened(move.name, 30), around(x, y, 6)) for move, (x, y) in named]
 
 
 def _move(frame: Frame, move: Move) -> list[str]:

@@ -17,7 +17,7 @@ from nsightkit.report import format as fmt
 from nsightkit.report.blocks import Block, Cell, Column, DataTable, Fact, Facts, Figure, Group, Section, Text
 from nsightkit.report.comparison import charts
 from nsightkit.report.comparison.charts import Spot, Step
-from nsightkit.report.comparison.parts import Compared, comparability, signed
+from nsightkit.report.comparison.parts import Compared, comparability
 from nsightkit.report.rooflines import usable
 
 _STEPS = 10
@@ -54,7 +54,10 @@ def _facts(comparison: Comparison) -> Facts:
     return Facts((
         Fact("base", fmt.duration(base.compared_ns), blocks.exact(base.compared_ns, "ns"), scope),
         Fact("head", fmt.duration(head.compared_ns), blocks.exact(head.compared_ns, "ns"), scope),
-        Fact("difference", signed(whole.difference_ns), blocks.exact(whole.difference_ns, "ns"), _ratio_words(whole)),
+        Fact(
+            "difference", fmt.signed_duration(whole.difference_ns), blocks.exact(whole.difference_ns, "ns"),
+            _ratio_words(whole),
+        ),
         Fact(
             worded("kernels matched", comparison.basis), fmt.count(matched), str(matched),
             f"{counted[NEW]} new, {counted[GONE]} gone",
@@ -189,11 +192,11 @@ def _cells(row: Difference) -> dict[str, Cell]:
 def _ratio(row: Difference) -> Cell:
     ratio = row.estimate.ratio
     why = "a side has no duration" if row.base.is_unmeasured or row.head.is_unmeasured else "only one side has it"
-    return Cell(fmt.MISSING, why) if ratio is None else Cell(f"{ratio:.3f}×", _ratio_words(row))
+    return Cell(fmt.MISSING, why) if ratio is None else Cell(fmt.factor(ratio), _ratio_words(row))
 
 
 def _difference(ns: float) -> Cell:
-    return Cell(signed(ns), blocks.exact(ns, "ns"))
+    return Cell(fmt.signed_duration(ns), blocks.exact(ns, "ns"))
 
 
 def _one_sided(page: Compared, suffix: str) -> Section:

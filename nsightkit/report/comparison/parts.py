@@ -13,7 +13,6 @@ from nsightkit.analysis.compare.comparison import Comparison, Difference
 from nsightkit.analysis.compare.moved_points import Move
 from nsightkit.analysis.compare.timing_comparison import TimedComparison
 from nsightkit.report import blocks
-from nsightkit.report import format as fmt
 from nsightkit.report.blocks import Block, Column, DataTable, Text
 
 
@@ -35,13 +34,6 @@ class TimedPage:
 
     comparison: TimedComparison
     summary: str
-
-
-def signed(ns: float | None) -> str:
-    """Return a difference in time with its sign."""
-    if ns is None:
-        return fmt.MISSING
-    return f"{'+' if ns > 0 else '−' if ns < 0 else '±'}{fmt.duration(abs(ns))}"
 
 
 def comparability(checks: Sequence[Check], suffix: str) -> list[Block]:

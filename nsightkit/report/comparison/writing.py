@@ -5,7 +5,7 @@ In: a folder and one page a head. Out: compare.html, compare.md, figures/*.svg, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ from nsightkit.analysis.compare.comparability import SAME
 from nsightkit.analysis.results import Analysis
 from nsightkit.report import blocks
 from nsightkit.report import format as fmt
-from nsightkit.report.blocks import Block, Cell, Column, DataTable, Figure, Group, Items, Section, Text
+from nsightkit.report.blocks import Block, Cell, Column, DataTable, Figure, Items, Section, Text
 from nsightkit.report.charts import standalone
 from nsightkit.report.comparison.kernel_sections import sections_of
 from nsightkit.report.comparison.parts import Compared, TimedPage
@@ -40,10 +40,11 @@ def write_pages(folder: Path, pages: Sequence[Compared | TimedPage]) -> tuple[Pa
     # The date is that of the comparison: the runs were made at other times.
     info = RunInfo(name=_title(pages), nsightkit_version=__version__, gpu_name=_one_gpu(pages))
     context = Context(info, Analysis())
+    parts = [part for section in sections for part in blocks.every_block(section.blocks)]
     texts = {
         "compare.html": html_document(context, sections),
         "compare.md": markdown_document(context, sections),
-        **{f"figures/{figure.id}.svg": standalone(figure.svg) for figure in _figures(sections)},
+        **{f"figures/{part.id}.svg": standalone(part.svg) for part in parts if isinstance(part, Figure)},
     }
     for name, text in texts.items():
         write_text(folder / name, text)
@@ -88,7 +89,7 @@ def _all_heads(pages: Sequence[Compared | TimedPage]) -> Section:
     rows = tuple(
         (
             blocks.text(page.comparison.head_name),
-            Cell(fmt.MISSING if ratio is None else f"{ratio:.3f}×", interval),
+            Cell(fmt.MISSING if ratio is None else fmt.factor(ratio), interval),
             blocks.text(verdict),
             Cell(blocks.text(page.summary.partition(". ")[0]).text, page.summary),
         )
@@ -126,16 +127,3 @@ def _title(pages: Sequence[Compared | TimedPage]) -> str:
     heads = ", ".join(page.comparison.head_name for page in pages[:3])
     more = f" and {len(pages) - 3} more" if len(pages) > 3 else ""
     return f"{pages[0].comparison.base_name} against {heads}{more}"
-
-
-def _figures(sections: Sequence[Section]) -> Iterator[Figure]:
-    for section in sections:
-        yield from _inner(section.blocks)
-
-
-def _inner(parts: Iterable[Block]) -> Iterator[Figure]:
-    for part in parts:
-        if isinstance(part, Figure):
-            yield part
-        elif isinstance(part, Group):
-            yield from _inner(part.blocks)

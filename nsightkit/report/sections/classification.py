@@ -90,8 +90,8 @@ def _class_word(bound: str) -> str:
 def _rows(context: Context) -> DataTable:
     rows = tuple(_row(context, index, kernel) for index, kernel in context.kernels)
     caption = (
-        "One row: launches of one kernel with equal capture, grid and block. Margin is the distance from the rule's "
-        f"threshold; more is surer. {context.counter_scope}."
+        "One row: launches of one kernel with equal capture, grid and block. Margin is the distance from "
+        f"another bound by the same rule; more is surer. {context.counter_scope}."
     )
     return DataTable("verdicts", "Verdict of each kernel", _ROW_COLUMNS, rows, caption, context.hidden_kernels)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     Column("title", "What would help"),
-    Column("stake_ns", "At stake", "ns", "number"),
+    Column("stake_ns", "At stake, at most", "ns", "number"),
     Column("stake_share", "Share", "1", "share"),
     Column("stake_of", "Of"),
     Column("evidence", "Evidence"),
@@ -26,9 +26,12 @@ _COLUMNS = (
     Column("confidence", "Confidence"),
     Column("action", "What to do"),
 )
-_NOTHING = (
-    "No finding. Findings need a timeline (families, chains, idle time) or counters with roofs (single kernels), and "
-    "at least 2 % of the time at stake."
+_NOTHING = "No finding: no rule found 2 % of its scope at stake."
+_NEEDS_TIMELINE = "Rules on families, chains and idle time need a timeline, which this run lacks."
+_NEEDS_COUNTERS = "Rules on single kernels need counters of ncu, which this run lacks."
+_NEEDS_ROOFS = (
+    "Rules on single kernels need FLOP, DRAM traffic and a roof, or a global estimate of NVIDIA's rules: no kernel "
+    "here has either."
 )
 _CAPTION = (
     "At stake is an upper bound, of its own scope alone: stakes overlap and are never added up. Each comes from a "
@@ -50,8 +53,28 @@ def build(context: Context) -> Section:
         said = tuple(f"{item.rule.replace('_', ' ')}: {item.reason}." for item in context.withheld)
         parts.append(Group((Items(said, "note"),), "What is not said, and why", "plain"))
     if not found and parts:
-        parts.insert(0, Text(_NOTHING, "note"))
-    return Section("findings", "Findings", tuple(parts), "" if parts else _NOTHING)
+        parts.insert(0, Text(_nothing(context), "note"))
+    return Section("findings", "Findings", tuple(parts), "" if parts else _nothing(context))
+
+
+def _nothing(context: Context) -> str:
+    """Say that no rule found anything, and what those that were silent would have needed."""
+    analysis, said = context.analysis, [_NOTHING]
+    if not analysis.top_kernels:
+        said.append(_NEEDS_TIMELINE)
+    if not analysis.kernels:
+        said.append(_NEEDS_COUNTERS)
+    elif not _has_stakes(context):
+        said.append(_NEEDS_ROOFS)
+    return " ".join(said)
+
+
+def _has_stakes(context: Context) -> bool:
+    story = context.analysis.story
+    estimates = (one for several in story.advice.values() for one in several) if story else ()
+    return any(kernel.point for kernel in context.analysis.kernels) or any(
+        one.speedup_kind == "GLOBAL" and one.estimated_speedup_pct for one in estimates
+    )
 
 
 def table(context: Context, found: Sequence[Finding], name: str, title: str, columns: int = 8) -> DataTable:

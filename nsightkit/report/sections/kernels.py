@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nsightkit.analysis.grouping import SUMMED
 from nsightkit.analysis.results import ClassifiedKernel, Verdict
 from nsightkit.report import blocks
 from nsightkit.report import format as fmt
@@ -57,7 +58,8 @@ def _card(context: Context, index: int, kernel: ClassifiedKernel) -> Group:
         word = verdict.rule_verdict or "no word of its own"
         said.append(f"Rule {verdict.rule} (inputs: {verdict.tier}): {word}{margin}.")
     if inputs:
-        of_all = " (sums over its launches)" if kernel.launch_count > 1 else ""
+        summed = kernel.launch_count > 1 and any(name.endswith(("_ns", "_bytes", "flop")) for name in verdict.inputs)
+        of_all = " (times, work and bytes are sums over its launches)" if summed else ""
         said.append(f"Decided by {inputs}{of_all}.")
     said += _missing(verdict)
     if verdict.limiter:
@@ -199,7 +201,8 @@ def _counters(kernel: ClassifiedKernel, count: int) -> Pairs:
         known = {k: v for k, v in known.items() if k in _SHORT_CARD or k.endswith(("_flop", "_op"))}
     order = [column.name for column in COUNTER_COLUMNS]
     ordered = sorted(known, key=lambda name: order.index(name) if name in order else len(order))
-    pairs = [_pair(name, value) for name in ordered if (value := known[name]) is not None and not _is_idle(name, value)]
+    shown = [(name, value) for name in ordered if (value := known[name]) is not None and not _is_idle(name, value)]
+    pairs = [_pair(name, value, kernel.launch_count) for name, value in shown]
     absent = [metric_label(name) for name in ordered if known[name] is None]
     if absent and len(absent) <= 6:
         pairs.append(("Not collected", Cell(", ".join(absent))))
@@ -217,6 +220,9 @@ def _is_idle(name: str, value: float) -> bool:
     return value == 0 and name.endswith(("_flop", "_op"))
 
 
-def _pair(name: str, value: float) -> tuple[str, Cell]:
-    unit = metric_unit(name)
-    return metric_label(name), blocks.number(value, unit)
+def _pair(name: str, value: float, launch_count: int) -> tuple[str, Cell]:
+    """Return a counter with its label, which says of several launches whether it is their mean or their sum."""
+    of_several = ""
+    if launch_count > 1 and name in SUMMED:
+        of_several = " (mean)" if name == "duration_ns" else f" (sum of {fmt.count(launch_count)})"
+    return f"{metric_label(name)}{of_several}", blocks.number(value, metric_unit(name))

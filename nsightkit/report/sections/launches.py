@@ -8,7 +8,7 @@ from __future__ import annotations
 from nsightkit.report import blocks, timeline_charts
 from nsightkit.report import format as fmt
 from nsightkit.report.blocks import Figure, Group, Section, Text
-from nsightkit.report.context import NEEDS_TIMELINE, Context
+from nsightkit.report.context import Context
 
 _MOST = 12
 
@@ -18,7 +18,7 @@ def build(context: Context) -> Section:
     story = context.analysis.story
     activity = story.activity if story else None
     if activity is None or not activity.series:
-        return Section("launches", "Launches over time", missing=NEEDS_TIMELINE)
+        return Section("launches", "Launches over time", missing=context.needs_timeline)
     figures = []
     for place, data in enumerate(activity.series[:_MOST], 1):
         name = fmt.printable(context.friendly_names.get(data.kernel_name, (data.kernel_name, ""))[0])

@@ -9,21 +9,29 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from nsightkit.report import blocks, charts, marks, operator_rooflines, rooflines
+from nsightkit.report import blocks, charts, first_tables, marks, operator_rooflines, rooflines
 from nsightkit.report import format as fmt
 from nsightkit.report.blocks import Block, Cell, Column, DataTable, Fact, Facts, Figure, Group, Key, Section, Text
-from nsightkit.report.context import BOUND_WORDS, FIRST_ROWS, QUALITIES, Context
-from nsightkit.report.labels import sentence
-from nsightkit.report.overhead_words import overhead_line
+from nsightkit.report.context import BOUND_WORDS, Context
+from nsightkit.report.labels import few_labels, sentence
+from nsightkit.report.notes import notes
 from nsightkit.report.sections import findings
 
 if TYPE_CHECKING:
+    from nsightkit.analysis.results import ClassifiedKernel
     from nsightkit.analysis.timeline.whole_run import RunFigures
 
 _MOST_FAMILIES = 8
 # From this share on, idle time is the first thing to say of a run; a verdict needs as much (docs/method.md).
 _MUCH_IDLE = 0.3
 _PHASES, _MOST_PHASES = ("prefill", "decode"), 3
+# What takes time while nothing computes, as the first words of a sentence.
+_ALONE = {"TRANSFER": "Copies alone take", "COMMUNICATION": "Communication alone takes"}
+_WAITED = {
+    "LAUNCH": "before late launches",
+    "HOST": "for code of the program outside CUDA",
+    "SYNCHRONIZATION": "after synchronizing",
+}
 
 
 def build(context: Context) -> Section:
@@ -37,21 +45,29 @@ def build(context: Context) -> Section:
     parts += [blocks.Items(said, "note")] if said else []
     parts += _first_findings(context)
     strips = tuple(block for block in (_phases(context), _families(context), _bounds(context)) if block)
-    pair = tuple(block for block in (_roofline(context), _first_kernels(context)) if block)
+    pair = tuple(block for block in (_roofline(context), first_tables.costliest(context)) if block)
+    return Section("overview", "Overview", (*parts, *_arranged(context, strips, pair), _captures(context)))
+
+
+def _arranged(context: Context, strips: tuple[Block, ...], pair: tuple[Block, ...]) -> list[Block]:
+    """Return the drawings and what ran where: two side by side, so that no half of the page is empty."""
     if len(strips) == len(pair) == 1:
-        parts.append(Group((*strips, *pair), layout="even"))
-    else:
-        parts += [Group(strips, layout="even")] if len(strips) > 1 else list(strips)
-        parts += [Group(pair, layout="pair")] if len(pair) == 2 else list(pair)
-    parts += [_machine(context), _captures(context)]
-    return Section("overview", "Overview", tuple(parts))
+        return [Group((*strips, *pair), layout="even"), _machine(context)]
+    above: list[Block] = [Group(strips, layout="even")] if len(strips) > 1 else list(strips)
+    if len(pair) == 2:
+        return [*above, Group(pair, layout="pair"), _machine(context)]
+    return [*above, Group((*pair, _machine(context)), layout="pair")] if pair else [*above, _machine(context)]
 
 
 def _said(context: Context) -> list[str]:
+    judged = [_class_words(context), _time_words(context)]
+    if not _joined(context):
+        # What a few launches are bound by says little of a run that was timed as a whole.
+        judged.reverse()
     said = [
         words
-        for words in (_mixed_words(context), _run_words(context), _class_words(context), _time_words(context),
-                      _operator_words(context), _range_words(context))
+        for words in (_mixed_words(context), _run_words(context), *judged, _operator_words(context),
+                      _range_words(context))
         if words
     ]  # fmt: skip
     return said or ["Nothing in this run can be judged: it holds neither a timeline nor counters of any kernel."]
@@ -77,24 +93,47 @@ def _run_words(context: Context) -> str:
     if figures is None:
         return ""
     if sure is None:
-        return _idle_words(context, figures)
+        return _alone_words(context, figures) or _idle_words(context, figures)
     return f"{sure.title.partition(':')[0]}: the GPU works {fmt.share(1 - figures.idle_share)} of the time."
+
+
+def _span_words(context: Context, figures: RunFigures) -> str:
+    several = len(context.analysis.story.timelines) > 1 if context.analysis.story else False
+    return f"{fmt.duration(figures.span_ns)} of all GPUs" if several else fmt.duration(figures.span_ns)
+
+
+def _alone_words(context: Context, figures: RunFigures) -> str:
+    """Say that copies or communication bound the run, by the rule of `nsightkit verdict`: its kernels do not."""
+    from nsightkit.analysis.timeline.run_verdict import judge_run
+
+    bound = judge_run(figures).bound
+    # Idle time that a blocking copy causes is idle time, which tracing may have made.
+    if bound not in _ALONE or figures.alone(bound) < _MUCH_IDLE:
+        return ""
+    share = fmt.share(figures.alone(bound))
+    return f"{_ALONE[bound]} {share} of the {_span_words(context, figures)}: nothing computes meanwhile."
 
 
 def _idle_words(context: Context, figures: RunFigures) -> str:
     """State that most of the span went by without work on the GPU: no verdict, but no reader should miss it."""
     if figures.idle_share < _MUCH_IDLE:
         return ""
-    several = len(context.analysis.story.timelines) > 1 if context.analysis.story else False
-    span = f"{fmt.duration(figures.span_ns)} of all GPUs" if several else fmt.duration(figures.span_ns)
-    said = f"The GPU was busy {fmt.share(1 - figures.idle_share)} of the {span}, as traced, and waited for the rest"
+    busy, span = fmt.share(1 - figures.idle_share), _span_words(context, figures)
+    said = f"The GPU was busy {busy} of the {span}, as traced, and waited for the rest"
     if figures.tracing_ratio is None:
         why = "the overhead of tracing was not measured"
     elif not figures.tracing_allows_idle_verdict:
         why = f"tracing made the run {figures.tracing_ratio:.2f} times as long"
     else:
-        return f"{said}."
+        cause = _WAITED.get(figures.largest_loss)
+        return f"{said}: {fmt.share(figures.shares[figures.largest_loss])} {cause}." if cause else f"{said}."
     return f"{said}. What the program itself makes it wait for is not known: {why}."
+
+
+def _joined(context: Context) -> bool:
+    """Whether the profiled launches stand for the run: they are all there is, or were joined with the timeline."""
+    story = context.analysis.story
+    return not context.analysis.top_kernels or bool(story and story.weights)
 
 
 def _class_words(context: Context) -> str:
@@ -110,8 +149,15 @@ def _class_words(context: Context) -> str:
     if most.time_share is None:
         return f"{BOUND_WORDS[most.bound].capitalize()}: {of_all}; their time is not known."
     if most.bound == "UNKNOWN":
-        return f"The bound of {time} is unknown ({of_all})."
+        return f"The bound of {time} is unknown ({of_all}){_lacking(kernels)}."
     return f"{BOUND_WORDS[most.bound].capitalize()}: {time}, in {of_all}."
+
+
+def _lacking(kernels: Sequence[ClassifiedKernel]) -> str:
+    """Say what every kernel without a bound lacks; nothing where they lack different counters."""
+    unknown = [kernel.verdict.missing for kernel in kernels if kernel.verdict.bound == "UNKNOWN"]
+    common = [name for name in unknown[0] if all(name in missing for missing in unknown)]
+    return f": {few_labels(common)} not collected" if common else ""
 
 
 def _time_words(context: Context) -> str:
@@ -206,54 +252,6 @@ def _verdict(context: Context) -> list[Block]:
     return [Text(f"Capture quality: {verdict}{why}.", "quality")]
 
 
-def notes(context: Context) -> tuple[str, ...]:
-    """Return what to do about the quality, what the profiler cost, and what else is to be known: each thing once.
-
-    The reasons of the verdict stand in its line; a note or a cost that a reason already tells is left out.
-    """
-    reasons = {c.capture_id: c.quality.get("reasons", ()) for c in context.info.captures}
-    told = [*_remedies(context), *_costs(context), *context.analysis.notes]
-    for capture in context.info.captures:
-        topics = {_topic(reason) for reason in reasons[capture.capture_id] if ": " in reason}
-        told += [
-            f"{capture.capture_id}: {note}" for note in capture.notes if ": " not in note or _topic(note) not in topics
-        ]
-    return tuple(dict.fromkeys(told))
-
-
-def _topic(reason: str) -> str:
-    """Return what a reason or a note is about, without the details behind its colon; a name may hold "::"."""
-    return reason.partition(": ")[0]
-
-
-def _remedies(context: Context) -> list[str]:
-    """Return what to do, each with the reasons that it answers: by topic where the first line has them in full."""
-    captures = context.info.captures
-    asked: dict[tuple[str, str], dict[str, None]] = {}
-    for capture in captures:
-        quality = capture.quality if capture.quality.get("verdict") in QUALITIES else {}
-        # The first line has the reasons of the worst verdict alone.
-        shown = quality.get("verdict") == context.quality[0]
-        for reason, remedy in zip(quality.get("reasons", ()), quality.get("remedies", ()), strict=False):
-            asked.setdefault((_topic(reason) if shown else reason, remedy), {})[capture.capture_id] = None
-    # Reasons of the same captures with one remedy are one thing to do.
-    answered: dict[tuple[str, str], list[str]] = {}
-    for (why, remedy), ids in asked.items():
-        where = "" if len(ids) == len(captures) else f"{', '.join(ids)}: "
-        answered.setdefault((where, remedy), []).append(why)
-    return [f"{where}{'; '.join(whys)}. To do: {remedy}." for (where, remedy), whys in answered.items()]
-
-
-def _costs(context: Context) -> list[str]:
-    """Return what the profiler cost, where the verdict has not said so already; the method section has it always."""
-    several = len(context.info.captures) > 1
-    return [
-        (f"{capture.capture_id}: " if several else "") + overhead_line(capture.overhead)
-        for capture in context.info.captures
-        if capture.overhead and not any("overhead of tracing" in why for why in capture.quality.get("reasons", ()))
-    ]
-
-
 def _first_findings(context: Context) -> list[Block]:
     if not context.findings:
         return []
@@ -324,42 +322,10 @@ def _roofline(context: Context) -> Figure | None:
     if not points:
         return operator_rooflines.figure(context, "overview-roofline", labels=3)
     title = "Roofline: how far each kernel is from the hardware"
-    alt = f"{len(points)} kernels under the roofs of DRAM and of the pipes; the table of the roofline section has them."
+    drawn_count = blocks.counted(len(points), "kernel")
+    alt = f"{drawn_count} under the roofs of DRAM and of the pipes; the table of the roofline section has the numbers."
     drawn = rooflines.physical(points, title, 3, marks.strip_of(context))
     return Figure("overview-roofline", title, drawn, marks.caption(context), alt, wide=True)
-
-
-def _first_kernels(context: Context) -> DataTable | None:
-    if context.analysis.top_kernels:
-        return _first_of_timeline(context)
-    kernels = context.kernels[:FIRST_ROWS]
-    if not kernels:
-        return None
-    columns = (Column("friendly_name", "Kernel"), Column("bound", "Bound", kind="bound"),
-               Column("time_share", "Share", "1", "share"), Column("duration_ns", "Mean", "ns", "number"))  # fmt: skip
-    rows = tuple(
-        (blocks.text(k.friendly_name, context.href(i), (k.library,)), Cell(k.verdict.bound),
-         blocks.share(k.time_share), blocks.number(k.duration_ns, "ns"))
-        for i, k in kernels
-    )  # fmt: skip
-    hidden = blocks.hidden_rows(len(context.analysis.kernels), len(kernels), "profiled kernels")
-    caption = f"Share of the profiled GPU time. {context.counter_scope}."
-    return DataTable("overview-kernels", "Kernels that cost most", columns, rows, caption, hidden)
-
-
-def _first_of_timeline(context: Context) -> DataTable:
-    top = context.analysis.top_kernels
-    columns = (Column("friendly_name", "Kernel"), Column("share", "Share", "1", "share"),
-               Column("total_ns", "Total", "ns", "number"),
-               Column("launch_count", "Launches", "count", "number"))  # fmt: skip
-    rows = tuple(
-        (blocks.text(k.friendly_name, f"#{context.names[k.kernel_name]}", (k.library,)), blocks.share(k.share),
-         blocks.number(k.total_ns, "ns"), blocks.number(k.launch_count, "count"))
-        for k in top[:FIRST_ROWS]
-    )  # fmt: skip
-    hidden = blocks.hidden_rows(len(top), len(rows), "kernels", 1 - sum(k.share for k in top[:FIRST_ROWS]))
-    caption = f"Share of the kernel time. {context.timeline_scope}."
-    return DataTable("overview-kernels", "Kernels that cost most", columns, rows, caption, hidden)
 
 
 def _machine(context: Context) -> Block:

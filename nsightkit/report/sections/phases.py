@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nsightkit.report import blocks, timeline_charts
 from nsightkit.report import format as fmt
-from nsightkit.report.blocks import Cell, Column, DataTable, Figure, Section
+from nsightkit.report.blocks import Cell, Column, DataTable, Figure, Section, Text
 from nsightkit.report.context import Context
 
 if TYPE_CHECKING:
@@ -27,7 +27,9 @@ def build(context: Context) -> Section:
     story = context.analysis.story
     if story is None or story.phases is None:
         uses = _uses(context)
-        return Section("phases", "Phases by family", uses, missing="" if uses else _NEEDED)
+        several = story is not None and story.timeline_count > 1
+        needed = context.needs_timeline if several else _NEEDED
+        return Section("phases", "Phases by family", uses, missing="" if uses else needed)
     phases = story.phases
     title = "GPU time by phase and family"
     caption = (
@@ -36,8 +38,20 @@ def build(context: Context) -> Section:
     )
     alt = f"{len(phases.names)} phases by {len(phases.families)} families; the table has the numbers."
     drawn = timeline_charts.heat(phases, _FAMILIES)
-    figure = Figure("phase-heat", title, drawn, caption, alt, _table(phases), wide=True)
-    return Section("phases", "Phases by family", (figure, *_uses(context)))
+    figure = Figure("phase-heat", title, drawn, caption, alt, _table(phases, context.info.tokens), wide=True)
+    return Section("phases", "Phases by family", (figure, *_odd(phases), *_uses(context)))
+
+
+def _odd(phases: Phases) -> tuple[Text, ...]:
+    """Return what was guessed or counts more than once when work was given to phases."""
+    said = [
+        f"{fmt.duration(phases.inherited_ns)} were launched by threads without an open range (as PyTorch's backward "
+        "pass is) and count for the range that was open in their process."
+    ] if phases.inherited_ns else []  # fmt: skip
+    if phases.crossing_count:
+        ranges = blocks.counted(phases.crossing_count, "range crosses", "ranges cross")
+        said.append(f"{ranges} another of their thread; work launched inside both counts for the outermost here.")
+    return tuple(Text(text, "note") for text in said)
 
 
 def _uses(context: Context) -> tuple[DataTable, ...]:
@@ -67,16 +81,18 @@ def _uses(context: Context) -> tuple[DataTable, ...]:
     return (DataTable("phase-use", "Use of the peaks by phase: MFU and MBU", columns, rows, caption),)
 
 
-def _table(phases: Phases) -> DataTable:
+def _table(phases: Phases, tokens: int | None) -> DataTable:
     columns = (Column("phase", "Phase"), Column("family", "Family"), Column("gpu_ns", "GPU time", "ns", "number"),
-               Column("share", "Share", "1", "share"))  # fmt: skip
+               Column("share", "Share", "1", "share"),
+               *((Column("per_token_ns", "Per token", "ns", "number"),) if tokens else ()))  # fmt: skip
     whole = sum(map(sum, phases.times_ns)) or 1
     rows = [
-        (blocks.text(name), Cell(family), blocks.number(time, "ns"), blocks.share(time / whole))
+        (blocks.text(name), Cell(family), blocks.number(time, "ns"), blocks.share(time / whole),
+         *((blocks.number(time / tokens, "ns"),) if tokens else ()))
         for name, times in zip(phases.names, phases.times_ns, strict=True)
         for family, time in zip(phases.families, times, strict=True)
         if time
-    ]
+    ]  # fmt: skip
     hidden = ""
     if len(phases.families) > _FAMILIES:
         hidden = f"The drawing shows the {fmt.count(_FAMILIES)} largest of {fmt.count(len(phases.families))} families."

@@ -38,12 +38,13 @@ def build(context: Context) -> Section:
         needed = NEEDS_ROOFLINE if context.analysis.kernels else NEEDS_COUNTERS
         return Section("roofline", "Roofline", missing=needed + _lacking(context))
     title = "Normalized roofline: intensity ÷ ridge against rate ÷ peak"
-    alt = f"{len(points)} kernels under one roof; each is divided by its own ridge point and its own peak."
+    how_many = blocks.counted(len(points), "kernel")
+    alt = f"{how_many} under one roof; each is divided by its own ridge point and its own peak."
     normal = Figure(
         "roofline-normalized", title, rooflines.normalized(points, title), marks.caption(context), alt, wide=True
     )
     title = "Physical roofline: FLOP per byte against FLOP/s"
-    alt = f"{len(points)} kernels under the roofs of DRAM and of the pipes they use."
+    alt = f"{how_many} under the roofs of DRAM and of the pipes in use."
     drawn = rooflines.physical(points, title, below=marks.strip_of(context))
     bare = Figure("roofline-physical", title, drawn, _PHYSICAL, alt, wide=True)
     # Of many kernels the physical picture stands once, on the first screen.

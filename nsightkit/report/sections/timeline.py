@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from nsightkit.report import blocks, timeline_charts
 from nsightkit.report.blocks import Cell, Column, DataTable, Figure, Section, Text
-from nsightkit.report.context import NEEDS_TIMELINE, Context
+from nsightkit.report.context import Context
 from nsightkit.report.timeline_words import broken_notes, clock_notes, graph_notes, lost_notes, memory_notes
 
 if TYPE_CHECKING:
@@ -22,6 +22,21 @@ _COLUMNS = (
     Column("part", "Part"),
     Column("time_ns", "Time", "ns", "number"),
     Column("share", "Share of the span", "1", "share"),
+)
+
+_DEVICES = (
+    Column("device_id", "GPU"),
+    Column("stream_count", "Streams", "count", "number"),
+    Column("mean_streams", "At once while busy", "", "number"),
+    Column("communication_ns", "Communication", "ns", "number"),
+    Column("overlapped_share", "Beside other kernels", "1", "number"),
+    Column("launch_ns", "Launch to start, median", "ns", "number"),
+    Column("mean_depth", "Queue, mean", "", "number"),
+    Column("max_depth", "Queue, most", "count", "number"),
+)
+_DEVICES_CAPTION = (
+    "Launch to start: from the begin of the launch call, the wait for earlier work included. The queue is work whose "
+    "call has begun and that has not started, over the span."
 )
 
 _MEMORY = (
@@ -38,7 +53,7 @@ def build(context: Context) -> Section:
     """Return the strip and the parts of the span."""
     story = context.analysis.story
     if story is None or story.activity is None:
-        return Section("timeline", "Timeline", missing=NEEDS_TIMELINE)
+        return Section("timeline", "Timeline", missing=context.needs_timeline)
     title = "Phases and busy time along the run"
     caption = (
         "Height is the share of each moment in which the GPU worked; a phase reaches from the first start to the last "
@@ -46,8 +61,22 @@ def build(context: Context) -> Section:
     )
     drawn = timeline_charts.strip(story.activity, story.phases)
     figure = Figure("timeline-strip", title, drawn, caption, title, _parts(context), wide=True)
+    devices = (_devices(story),) if story.timelines else ()
     memory = (_memory(story.memory),) if story.memory else ()
-    return Section("timeline", "Timeline", (figure, *memory, *_told(story)))
+    return Section("timeline", "Timeline", (figure, *devices, *memory, *_told(story)))
+
+
+def _devices(story: Story) -> DataTable:
+    """Return how each GPU was kept busy."""
+    from nsightkit.analysis.timeline.timeline_parts import device_rows
+
+    cells = tuple(
+        (Cell(str(row.device_id)), blocks.number(row.stream_count, "count"), blocks.number(row.mean_streams, ""),
+         blocks.number(row.communication_ns, "ns"), blocks.number(row.overlapped_share, "1"),
+         blocks.number(row.launch_ns, "ns"), blocks.number(row.mean_depth, ""), blocks.number(row.max_depth, "count"))
+        for row in device_rows(story.timelines)
+    )  # fmt: skip
+    return DataTable("timeline-devices", "Streams, communication and launches", _DEVICES, cells, _DEVICES_CAPTION)
 
 
 def _told(story: Story) -> tuple[Text, ...]:
