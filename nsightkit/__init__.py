@@ -5,7 +5,22 @@ are loaded when they are first used, so that importing the package costs next to
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    # For type checkers, which do not see what `__getattr__` loads.
+    from nsightkit.analysis import analyze_tables as analyze_tables
+    from nsightkit.analysis.kernel_names import describe_kernel as describe_kernel
+    from nsightkit.analysis.roofs.classification import classify_kernels as classify_kernels
+    from nsightkit.errors import NsightkitError as NsightkitError
+    from nsightkit.ingest import find_sources as find_sources
+    from nsightkit.ingest import ingest_sources as ingest_sources
+    from nsightkit.ingest import open_dataset as open_dataset
+    from nsightkit.loading import load as load
+    from nsightkit.report import render_report as render_report
+    from nsightkit.rooflines import roofline_points as roofline_points
+    from nsightkit.run import Run as Run
+    from nsightkit.tables import TABLES as TABLES
 
 __version__ = "0.1.0"
 

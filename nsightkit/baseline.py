@@ -10,6 +10,7 @@ In: the tables of one or more process runs and a name. Out: a folder below the f
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 DESCRIPTION = "baseline.json"
 TIMINGS = "timings.json"
 SCHEMA_VERSION = 1
-# Tables that a baseline keeps of a run.
-KEPT = ("kernel_sums", "kernel_successions", "counter_means", "gpus")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -91,7 +90,7 @@ def baseline_path(folder: Path, name: str) -> Path:
 
 def is_baseline(path: Path) -> bool:
     """Say whether `path` is a stored baseline."""
-    return (path / DESCRIPTION).is_file()
+    return os.path.isfile(path / DESCRIPTION)
 
 
 def find_baseline(argument: str, folder: Path) -> Path | None:
@@ -114,10 +113,9 @@ def save_baseline(
         ReportError: it exists and `replace_old` is False, or the folder cannot be written.
     """
     path = baseline_path(folder, baseline.name)
-    if path.exists() and not (replace_old and is_baseline(path)):
-        way_out = "add --force to replace it" if is_baseline(path) else "it is no baseline; choose another name"
-        raise ReportError(f"{path}: exists already; {way_out}", slug="output-exists")
-    partial = folder / f".{baseline.name}.partial"
+    _refuse_old(path, replace_old)
+    # Of its own for each process: two that save at once must not mix.
+    partial = folder / f".{baseline.name}.{os.getpid()}.partial"
     try:
         if partial.exists():
             shutil.rmtree(partial)
@@ -128,14 +126,23 @@ def save_baseline(
             for number, stored in enumerate(kept, 1):
                 _write_run(Run(partial / f"run-{number:02}"), stored)
         _write_description(partial, baseline)
+        _refuse_old(path, replace_old)
         if path.exists():
             shutil.rmtree(path)
         partial.rename(path)
     except OSError as error:
-        raise ReportError(f"cannot write {path}: {error.strerror}", slug="cannot-write") from None
+        raise ReportError(
+            f"cannot write {path}: {error.strerror}; name another folder with --baselines", slug="cannot-write"
+        ) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return path
+
+
+def _refuse_old(path: Path, replace_old: bool) -> None:
+    if path.exists() and not (replace_old and is_baseline(path)):
+        way_out = "add --force to replace it" if is_baseline(path) else "it is no baseline; choose another name"
+        raise ReportError(f"{path}: exists already; {way_out}", slug="output-exists")
 
 
 def _write_run(run: Run, stored: StoredRun) -> None:
@@ -200,7 +207,9 @@ def read_timings(path: Path) -> list[dict[str, Any]] | None:
 
 def list_baselines(folder: Path) -> list[Baseline]:
     """Return the baselines below `folder`, by name; none where the folder does not exist."""
-    return [read_baseline(path.parent) for path in sorted(folder.glob(f"*/{DESCRIPTION}"))]
+    found = (path.parent for path in sorted(folder.glob(f"*/{DESCRIPTION}")))
+    # Hidden is what a save has not finished, or could not.
+    return [read_baseline(path) for path in found if not path.name.startswith(".")]
 
 
 def accept_regressions(path: Path, accepted: Sequence[Acceptance]) -> Baseline:

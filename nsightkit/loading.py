@@ -60,10 +60,12 @@ class Loaded:
     def _repr_html_(self) -> str:
         """Show the first screen of the report in a notebook: verdict, findings, kernels, charts."""
         from nsightkit.analysis import AnalysisOptions, analyze_tables
+        from nsightkit.judging import judged
         from nsightkit.report.context import Context
         from nsightkit.report.first_screen import notebook
 
-        info = self.info if self.info.name else replace(self.info, name=self._dataset.name)
+        info = judged(self._dataset)
+        info = info if info.name else replace(info, name=self._dataset.name)
         ratios = [ratio for c in info.captures if (ratio := c.overhead.get("ratio"))]
         options = AnalysisOptions(tokens=info.tokens, tracing_ratio=max(ratios, default=None))
         return notebook(Context(info, analyze_tables(self._dataset, options)))

@@ -187,6 +187,23 @@ def _no_rows(schema: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays([pa.nulls(0, field.type) for field in schema], schema=schema)
 
 
+def require_text(path: Path) -> Path:
+    """Return `path`, which Arrow takes as UTF-8 only; names on a disk may be any bytes.
+
+    Raises:
+        IngestError: its name is not UTF-8.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise IngestError(
+            f"{path}: the name holds bytes that are no UTF-8; rename the file or folder (where it looks right in the "
+            "shell, set LC_ALL=C.UTF-8)",
+            slug="bad-file-name",
+        ) from None
+    return path
+
+
 def write_table(path: Path, table: Table, data: TableData, provenance: Mapping[str, str]) -> int:
     """Write the rows of `table` to `path` under a temporary name, rename, and return how many there were.
 
@@ -194,8 +211,9 @@ def write_table(path: Path, table: Table, data: TableData, provenance: Mapping[s
 
     Raises:
         TableError: the rows do not fit the table.
+        IngestError: the name of the file is not UTF-8.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    require_text(path).parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     meta = {"nsightkit": json.dumps({"table": table.name, "row_meaning": table.row_meaning,
                                      "schema_version": SCHEMA_VERSION, **provenance})}  # fmt: skip
@@ -261,7 +279,7 @@ def read_table(table: Table, paths: Sequence[Path], columns: Sequence[str] | Non
     """
     schema = schema_of(table, columns)
     parts = []
-    for path in paths:
+    for path in map(require_text, paths):
         try:
             with pq.ParquetFile(path) as file:
                 stored = set(file.schema_arrow.names)  # each look at schema_arrow reads the schema anew

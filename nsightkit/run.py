@@ -7,7 +7,8 @@ In: a folder. Out: `Run`, which knows the paths in it, and `RunInfo`, the conten
 
 import json
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -149,11 +150,14 @@ def _build(kind: type[_T], data: dict[str, Any]) -> _T:
 
 def is_run(path: Path) -> bool:
     """Say whether `path` is a run directory."""
-    return (path / INFO_NAME).is_file()
+    # A folder that may not be entered is none, and no reason to stop.
+    return os.path.isfile(path / INFO_NAME)
 
 
 def rank_runs(folder: Path) -> list[Path]:
     """Return the runs rank0, rank1, … in `folder`, by number: 'nsightkit profile -o FOLDER' makes one a rank."""
+    if not os.access(folder, os.R_OK | os.X_OK):
+        return []
     found = {int(path.name[4:]): path for path in folder.glob("rank*") if path.name[4:].isdigit() and is_run(path)}
     return [found[number] for number in sorted(found)]
 
@@ -193,14 +197,26 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         ReportError: the folder cannot be written.
     """
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def replacing(path: Path, what: str = "folder") -> Iterator[Path]:
+    """Give a temporary name beside `path` that becomes `path` where the block ends well, and is gone where it does not.
+
+    Raises:
+        ReportError: it cannot be written; the message asks for another `what`.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
+        yield partial
         partial.replace(path)
     except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
         raise ReportError(
-            f"cannot write {path}: {error.strerror}; name another folder with -o", slug="cannot-write"
+            f"cannot write {path}: {error.strerror}; name another {what} with -o", slug="cannot-write"
         ) from None
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)

@@ -5,7 +5,10 @@ prints, and this file the one boundary that turns our errors into a line on stde
 """
 
 import importlib
+import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -78,23 +81,53 @@ class Boundary(click.Group):
             ctx.fail(f"no command '{name}'; {hint}")
         return super().resolve_command(ctx, args)
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Read the arguments; `--help` prints already here."""
+        with _expected_errors():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; an expected error becomes a message and exit code 1."""
-        try:
+        with _expected_errors():
             result = super().invoke(ctx)
             # What is still in the buffer would fail only after the last chance to say so.
             sys.stdout.flush()
             return result
-        except NsightkitError as error:
-            click.ClickException(f"{error}\nmore: nsightkit explain {error.slug}").show()
-            raise click.exceptions.Exit(error.exit_code) from None
-        except BrokenPipeError:
-            # The reader of our output has seen enough (`| head`).
-            raise click.exceptions.Exit(0) from None
-        except OSError as error:
-            if error.filename is not None:
-                raise
-            raise click.ClickException(f"cannot write the output: {error.strerror}") from None
+
+
+@contextmanager
+def _expected_errors() -> Iterator[None]:
+    try:
+        yield
+    except NsightkitError as error:
+        click.ClickException(f"{error}\nmore: nsightkit explain {error.slug}").show()
+        raise click.exceptions.Exit(error.exit_code) from None
+    except click.BadParameter as error:
+        said = error.message + _meant(error)
+        raise click.BadParameter(said, error.ctx, error.param, error.param_hint) from None
+    except PermissionError as error:
+        raise click.ClickException(
+            f"{error.filename}: {error.strerror}; check its permissions and those of the folders above it\n"
+            "more: nsightkit explain cannot-read"
+        ) from None
+    except BrokenPipeError:
+        # The reader of our output has seen enough (`| head`).
+        raise click.exceptions.Exit(0) from None
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise click.ClickException(f"cannot write the output: {error.strerror}") from None
+
+
+def _meant(error: click.BadParameter) -> str:
+    """Return a question after the choice that was meant, where the value is nearly one of them."""
+    from difflib import get_close_matches
+
+    typed = re.match(r"'(.*?)' is ", error.message)
+    if typed is None or error.param is None or not isinstance(error.param.type, click.Choice):
+        return ""
+    near = get_close_matches(typed[1], list(map(str, error.param.type.choices)), n=1)
+    return f" Did you mean '{near[0]}'?" if near else ""
 
 
 @click.group(cls=Boundary, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
+from difflib import get_close_matches
 
 import click
 
@@ -52,7 +53,8 @@ def base_of(command: str) -> Workload:
         raise click.UsageError("--against: name the program that is the base")
     if words[0].startswith("-"):
         return find_workload(DEFAULT, words)
-    if words[0] in bundled_workloads() or words[0].endswith(".py"):
+    mistyped = shutil.which(words[0]) is None and get_close_matches(words[0], bundled_workloads(), n=1)
+    if words[0] in bundled_workloads() or words[0].endswith(".py") or mistyped:
         return find_workload(words[0], words[1:])
     return find_command(words)
 
@@ -65,18 +67,19 @@ def profile_in_turn(base: Workload, head: Workload, wishes: Wishes, tool: str) -
         click.UsageError: an option does not go with two programs.
     """
     _refuse(wishes, tool)
-    if wishes.dry_run:
-        for workload in (base, head):
-            show_plan(make_job(tool, Run(Path("base" if workload is base else "head")), workload, wishes))
-        return
     folder = named_run(f"{head.name}-against-{base.name}").path if wishes.output is None else wishes.output
     new_run((), folder)
     for side, number in _turns(wishes.repeat):
-        note(f"{side}, run {number} of {wishes.repeat}")
         # The tracing overhead is measured once a side: it does not change from run to run.
         one = replace(wishes, repeat=1, overhead=wishes.overhead and number == 1)
         job = make_job(tool, Run(folder / side / f"run-{number}"), base if side == "base" else head, one)
+        if wishes.dry_run:
+            show_plan(job)
+            continue
+        note(f"{side}, run {number} of {wishes.repeat}")
         show_end(job, run_job(job))
+    if wishes.dry_run:
+        return
     if wishes.repeat < MIN_RUNS:
         note(f"{wishes.repeat} runs a side are described and not judged: a verdict needs --repeat {MIN_RUNS}")
     click.echo(f"compare: nsightkit compare {shlex.quote(str(folder / 'base'))} {shlex.quote(str(folder / 'head'))}")

@@ -12,6 +12,7 @@ from nsightkit.errors import AnalysisError
 from nsightkit.report import format as fmt
 
 if TYPE_CHECKING:
+    from nsightkit.analysis.ranges.nvtx_projection import Attribution
     from nsightkit.analysis.work.operations import CaptureTables
     from nsightkit.ingest.dataset import Dataset
 
@@ -37,6 +38,15 @@ def graph_note(count: int, time_ns: int) -> str:
         f"{fmt.duration(time_ns)} of it are {count} CUDA graph launches that were traced as a whole: the kernels in "
         "them are hidden"
     )
+
+
+def lost_graphs(attribution: Attribution) -> int:
+    """Return how many launches of CUDA graphs have no traced work, not even as a whole."""
+    if not any("GraphLaunch" in (name or "") for name in attribution.calls.names.to_pylist()):
+        return 0
+    from nsightkit.analysis.timeline.whole_run import graph_figures
+
+    return graph_figures(attribution).lost_count
 
 
 def captures_of(dataset: Dataset, keep: bool = True) -> Iterator[CaptureTables]:

@@ -61,7 +61,15 @@ def command() -> None:
 @click.option("--force", is_flag=True, help="Replace a baseline of that name.")
 @baselines_option
 def save(name: str, run: str, ranges: tuple[str, ...], force: bool, baselines: Path) -> None:
-    """Save RUN (or several process runs, named as for 'nsightkit compare') as NAME."""
+    """Save RUN as the baseline NAME.
+
+    RUN is named as a side of 'nsightkit compare': a capture, a run, a folder or a quoted pattern of process runs, or
+    results of benchmarks.
+
+    \b
+    nsightkit baseline save main runs/main --range decode
+    nsightkit baseline save main 'runs/main-*' --force
+    """
     from nsightkit.baseline import Baseline, baseline_path, now_utc, save_baseline
 
     baseline_path(baselines, name)
@@ -173,7 +181,11 @@ def _timed_row(kept: Sequence[Mapping[str, Any]]) -> Row:
 @baselines_option
 @format_option
 def show(name: str, baselines: Path, format_: str) -> None:
-    """Show one baseline and the regressions that were accepted."""
+    """Show one baseline and the regressions that were accepted.
+
+    \b
+    nsightkit baseline show main
+    """
     from nsightkit.baseline import baseline_path, read_baseline
 
     path = baseline_path(baselines, name)
@@ -193,7 +205,11 @@ def show(name: str, baselines: Path, format_: str) -> None:
 @click.argument("name", shell_complete=complete_side)
 @baselines_option
 def remove(name: str, baselines: Path) -> None:
-    """Remove the baseline NAME."""
+    """Remove the baseline NAME.
+
+    \b
+    nsightkit baseline rm main
+    """
     from nsightkit.baseline import remove_baseline
 
     remove_baseline(baselines, name)

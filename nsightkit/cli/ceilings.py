@@ -29,7 +29,7 @@ BESIDE = (
 
 @click.command("ceilings")
 @click.option(
-    "--of", "captures", multiple=True, type=click.Path(path_type=Path),
+    "--of", "captures", multiple=True, type=click.Path(path_type=Path, readable=False),
     help="Measure nothing: print data sheet, ncu's and measured peaks of the GPUs of this capture or run.",
 )  # fmt: skip
 @click.option(

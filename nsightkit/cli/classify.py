@@ -19,6 +19,7 @@ from nsightkit.cli.output import Field, emit, format_option, note
 from nsightkit.cli.scoping import notes_of, scope_words, scoped, within_of, within_option
 from nsightkit.errors import AnalysisError
 from nsightkit.report import format as fmt
+from nsightkit.report.blocks import counted
 from nsightkit.tables import unit_of
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ HELP = """Say what bounds each kernel that Nsight Compute profiled: COMPUTE, MEM
 
 PATH is an Nsight Compute report (.ncu-rep), its CSV output, a folder of these, or a run directory; without PATH the
 newest run below ./reports is taken. Launches of one kernel with the same grid and block are one row. Beside each
-verdict stand the rule, the tier of its inputs, the distance from the threshold, and what was missing.
+verdict stand the rule, the tier of its inputs, the distance from another bound, and what was missing.
 
 \b
 The rules:
@@ -142,7 +143,7 @@ def command(
     else:
         emit(EXACT_FIELDS, [_exact_row(kernel) for kernel in shown], format_)
     if len(shown) < len(kernels):
-        note(f"{_counted(len(kernels) - len(shown), 'kernel')} not shown; --limit 0 shows all")
+        note(f"{counted(len(kernels) - len(shown), 'kernel')} not shown; --limit 0 shows all")
     for text in notes_of(dataset):
         note(text)
     finish(dataset)
@@ -168,15 +169,11 @@ def _caption(dataset: Dataset, kernels: Sequence[ClassifiedKernel], rule: str, m
         dataset.name,
         dataset.info.gpu_name or "",
         scope_words(within_of(dataset)) if within_of(dataset) else "",
-        f"{_counted(len(kernels), 'kernel')}, {_counted(launches, 'profiled launch', 'profiled launches')}",
+        f"{counted(len(kernels), 'kernel')}, {counted(launches, 'profiled launch', 'profiled launches')}",
         f"rule {rule}" + (f", margin {margin:g} points" if rule == "sol-gap" else ""),
         f"{', '.join(sorted(tools))}: times under the profiler's clocks",
     ]
     return " · ".join(part for part in parts if part)
-
-
-def _counted(count: int, one: str, many: str = "") -> str:
-    return f"{fmt.count(count)} {one if count == 1 else many or one + 's'}"
 
 
 def _for_people(

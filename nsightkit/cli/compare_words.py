@@ -39,7 +39,7 @@ def summary(comparison: Comparison) -> str:
     old, new = whole.base.compared_ns, whole.head.compared_ns
     sentence = (
         f"{comparison.head_name} takes {fmt.duration(new)} of {what}{unit}, {comparison.base_name} "
-        f"{fmt.duration(old)}: {signed(whole.difference_ns)}"
+        f"{fmt.duration(old)}: {fmt.signed_duration(whole.difference_ns)}"
     )
     if whole.base.compared_ns and any(row.difference_ns for row in comparison.kernels):
         parts = contributions_of(comparison)
@@ -60,7 +60,10 @@ def _both_ways(comparison: Comparison) -> str:
     less = sum(row.difference_ns for row in comparison.kernels if row.difference_ns < 0)
     if is_close(1 + min(more, -less) / comparison.whole.base.compared_ns):
         return ""
-    return worded(f" in sum, of kernels that changed both ways: {signed(more)} and {signed(less)}", comparison.basis)
+    return worded(
+        f" in sum, of kernels that changed both ways: {fmt.signed_duration(more)} and {fmt.signed_duration(less)}",
+        comparison.basis,
+    )
 
 
 def _counted_sentence(comparison: Comparison) -> str:
@@ -99,12 +102,7 @@ def _parts_words(parts: Contributions) -> str:
         ("only in head", parts.new_ns),
         ("only in base", parts.gone_ns),
     )
-    return ", ".join(f"{words} {signed(ns)}" for words, ns in named if ns)
-
-
-def signed(ns: float) -> str:
-    """Return a difference in time with its sign."""
-    return f"{'+' if ns > 0 else '−' if ns < 0 else '±'}{fmt.duration(abs(ns))}"
+    return ", ".join(f"{words} {fmt.signed_duration(ns)}" for words, ns in named if ns)
 
 
 def _verdict_words(comparison: Comparison) -> str:
@@ -135,7 +133,7 @@ def _families_sentence(comparison: Comparison) -> str:
     if is_close(whole.head.compared_ns / whole.base.compared_ns):
         return ""
     told = [
-        f"{row.name} {signed(row.difference_ns)} ({_family_words(row)})"
+        f"{row.name} {fmt.signed_duration(row.difference_ns)} ({_family_words(row)})"
         for row in comparison.families[:_MOST_FAMILIES]
         if abs(row.difference_ns) >= _FAMILY_SHARE * abs(whole.difference_ns)
     ]

@@ -31,12 +31,11 @@ from nsightkit.analysis.compare.gate import NotComparableError
 from nsightkit.analysis.compare.matching import GONE, NEW
 from nsightkit.cli.compare_pages import ComparedHead, kernel_pages, timed_pages, write_pages
 from nsightkit.cli.compare_words import dominant_rows, summary
-from nsightkit.cli.output import Field, Row, emit, note
+from nsightkit.cli.output import Field, Row, emit, note, paragraph
 from nsightkit.cli.side_places import placed
 from nsightkit.cli.sides import LoadedSide, load_side, named_apart
-from nsightkit.cli.timings import compare_results, refuse_ranges, timed_sides
+from nsightkit.cli.timings import check_row, compare_results, refuse_ranges, timed_sides
 from nsightkit.errors import AnalysisError
-from nsightkit.report import format as fmt
 
 CHECK_FIELDS = (
     Field("name", "comparability"),
@@ -64,11 +63,7 @@ def checked(base: LoadedSide, head: LoadedSide, varies: Sequence[str], per_token
 
 def check_rows(checks: Sequence[Check]) -> list[Row]:
     """Return the checks that a reader must see: all but what is the same or not known."""
-    return [_check_row(check) for check in checks if check.status not in (SAME, UNKNOWN)]
-
-
-def _check_row(check: Check) -> Row:
-    return {name: getattr(check, name) for name in ("name", "base", "head", "status", "message")}
+    return [check_row(check) for check in checks if check.status not in (SAME, UNKNOWN)]
 
 
 def check_sentence(checks: Sequence[Check]) -> str:
@@ -168,7 +163,7 @@ def shortened(kernels: Sequence[Difference], limit: int) -> tuple[list[Differenc
 
 def whole_row(comparison: Comparison, checks: Sequence[Check]) -> Row:
     """Return the line of the whole run, with all checks for the machine formats."""
-    return {**difference_row(comparison.whole, comparison), "checks": [_check_row(check) for check in checks]}
+    return {**difference_row(comparison.whole, comparison), "checks": [check_row(check) for check in checks]}
 
 
 def rest_row(rest: Sequence[Difference], comparison: Comparison) -> dict[str, Any]:
@@ -277,10 +272,10 @@ def _show(
     if rows:
         emit(CHECK_FIELDS, rows, format_, caption=f"{title}: {check_sentence(checks)}")
     else:
-        _paragraph(f"{title}: {check_sentence(checks)}", format_)
-    _paragraph(summary(comparison), format_)
+        paragraph(f"{title}: {check_sentence(checks)}", format_)
+    paragraph(summary(comparison), format_)
     for text in comparison.notes:
-        _paragraph(f"Note: {text}.", format_)
+        paragraph(f"Note: {text}.", format_)
     fields = difference_fields(comparison)
     details = [difference_row(row, comparison) for row in (*phases, *comparison.families)]
     groups = ["Whole run", *(["phases"] if phases else []), *(["families"] if comparison.families else [])]
@@ -301,7 +296,3 @@ def _show(
     )
     if rest:
         note(worded(f"{len(rest)} kernels are summed up in the last line; --limit 0 shows all", comparison.basis))
-
-
-def _paragraph(text: str, format_: str) -> None:
-    click.echo((fmt.markdown_cell(text) if format_ == "markdown" else fmt.printable(text)) + "\n")

@@ -3,21 +3,30 @@
 In: a run with an nsys capture. Out: the same run with counters of these launches, joined with the timeline.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
 import click
 
-from nsightkit.cli.inputs import or_newest_run
+from nsightkit.cli.holding import hold
+from nsightkit.cli.inputs import INPUT, or_newest_run
 from nsightkit.cli.phases import deepen
-from nsightkit.cli.profile_options import Wishes, counter_options, run_options, target_options
+from nsightkit.cli.profile_options import (
+    Wishes,
+    counter_options,
+    refuse_range_replay,
+    run_options,
+    target_options,
+)
 from nsightkit.errors import IngestError
+from nsightkit.ingest.sources import near_name
 from nsightkit.run import Run, is_run
 
 
 @click.command("deepen")
-@click.argument("path", type=click.Path(path_type=Path), metavar="[RUN]", required=False)
-@click.option("--range", "range_name", metavar="NAME",
+@click.argument("path", type=INPUT, metavar="[RUN]", required=False)
+@click.option("--range", "--in", "range_name", metavar="NAME",
               help="NVTX range that is asked about. Default: decode where there is one, else all.")  # fmt: skip
 @target_options
 @counter_options
@@ -39,10 +48,14 @@ def command(ctx: click.Context, /, path: Path | None, **given: Any) -> None:
     nsightkit deepen reports/decode-run --dry-run
     """
     (folder,) = or_newest_run(() if path is None else (path,))
+    if not os.path.exists(folder):
+        raise IngestError(f"{folder}: no such run directory{near_name(folder)}", slug="no-run")
     if not is_run(folder):
         raise IngestError(f"{folder}: is no run directory; make one with 'nsightkit profile --tool nsys'",
                           slug="no-run")  # fmt: skip
+    hold(folder)
     wishes = Wishes(**given)
+    refuse_range_replay(wishes, "nsys+ncu")
     if deepen(Run(folder), wishes) and wishes.render:
         from nsightkit.cli import render
 

@@ -20,6 +20,7 @@ from nsightkit.cli.output import format_option
     help="As 'total_ns > +3%', 'decode.per_token_ns > +2%', 'family:GEMM.total_ns > +1ms', 'kernels:.*.total_ns > "
     "+10%' (each kernel by itself). May be repeated.",
 )
+@click.option("--in", "within", metavar="RANGE", help="Hold conditions without a SCOPE against the range of this name.")
 @click.option("--inconclusive", type=click.Choice(("pass", "fail")), help="Settle what is inconclusive: exit 0 or 1.")
 @click.option(
     "--accept",
@@ -32,8 +33,8 @@ from nsightkit.cli.output import format_option
 @format_option
 @click.pass_context
 def command(
-    context: click.Context, base: str, head: str, texts: tuple[str, ...], inconclusive: str | None, reason: str | None,
-    varies: tuple[str, ...], per_token: bool, baselines: Path, format_: str,
+    context: click.Context, base: str, head: str, texts: tuple[str, ...], within: str | None, inconclusive: str | None,
+    reason: str | None, varies: tuple[str, ...], per_token: bool, baselines: Path, format_: str,
 ) -> None:  # fmt: skip
     """Hold HEAD against BASE and end with an exit code for CI.
 
@@ -57,5 +58,5 @@ def command(
     """
     from nsightkit.cli.gating import GateRequest, hold_and_print
 
-    request = GateRequest(texts, inconclusive, reason, varies, per_token, baselines, format_)
+    request = GateRequest(texts, inconclusive, reason, varies, per_token, baselines, format_, within)
     context.exit(hold_and_print(base, head, request))

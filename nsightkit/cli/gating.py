@@ -6,6 +6,7 @@ In: what the command line asked for. Out: text and the exit code.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,9 @@ from nsightkit.analysis.compare.comparability import agreed
 from nsightkit.analysis.compare.comparison import CompareOptions, Comparison
 from nsightkit.analysis.compare.conditions import RELATIVE, Condition, parse_condition
 from nsightkit.analysis.compare.gate import (
+    ACCEPTED,
     INCONCLUSIVE,
+    PASSED,
     REGRESSED,
     GateInput,
     NotComparableError,
@@ -48,6 +51,8 @@ FIELDS = (
     Field("smallest_text", "could have seen"),
     Field("reason", "remark"),
 )
+_STATUSES = (REGRESSED, INCONCLUSIVE, ACCEPTED, PASSED)
+_ENDS = {0: "passed", 1: "regressed", 4: "inconclusive"}
 _EXACT = ("condition", "subject", "status", "base", "head", "change", "low", "high", "smallest", "reason")
 _MACHINE_FIELDS = tuple(Field(name, name) for name in _EXACT)
 
@@ -63,6 +68,7 @@ class GateRequest:
     per_token: bool
     baselines: Path
     format_: str
+    within: str | None = None  # range of the conditions that name no scope
 
 
 def hold_and_print(base: str, head: str, request: GateRequest) -> int:
@@ -72,7 +78,7 @@ def hold_and_print(base: str, head: str, request: GateRequest) -> int:
         ConditionError: a condition cannot be understood.
         NotComparableError: the sides must not be compared.
     """
-    conditions = [parse_condition(text) for text in request.texts]
+    conditions = [_inside(parse_condition(text), request.within) for text in request.texts]
     for condition in conditions:
         _warn_of_direction(condition)
     stored = find_baseline(base, request.baselines)
@@ -84,13 +90,47 @@ def hold_and_print(base: str, head: str, request: GateRequest) -> int:
         held = _of_results(timed, conditions, request, accepted) if timed else None
         outcomes, said = held or _of_kernels((base, head), conditions, request, accepted)
     except NotComparableError as error:
+        _head_line("not comparable", request.format_)
         _emit([_refused(condition, error) for condition in conditions], request.format_, "")
         raise
+    accepting = request.reason is not None and stored is not None
+    left = [outcome for outcome in outcomes if not (accepting and outcome.status == REGRESSED)]
+    code = exit_code_of(left, request.inconclusive)
+    _head_line(_outcome_words(outcomes, code, accepting, request.inconclusive), request.format_)
     _emit([_row(outcome) for outcome in outcomes], request.format_, said)
+    if request.inconclusive is None and any(outcome.status == INCONCLUSIVE for outcome in outcomes):
+        _advise_repetition(request.format_)
     if request.reason is not None and stored is not None:
-        newly = _accept(stored, outcomes, request.reason, Path(head).name or head)
-        outcomes = [outcome for outcome in outcomes if outcome not in newly]
-    return exit_code_of(outcomes, request.inconclusive)
+        _accept(stored, outcomes, request.reason, Path(head).name or head)
+    return code
+
+
+def _inside(condition: Condition, within: str | None) -> Condition:
+    """Return a condition on the whole run as one on the range `within`.
+
+    Raises:
+        click.UsageError: the condition has a scope of its own, which would leave the range unsaid.
+    """
+    if within is None:
+        return condition
+    if condition.scope != "run":
+        raise click.UsageError(f"--in {within} goes with conditions without a SCOPE; '{condition.text}' has one")
+    text = f"range:{within}.{condition.text.removeprefix('run.')}"
+    return replace(condition, text=text, scope="range", scope_name=within)
+
+
+def _head_line(words: str, format_: str) -> None:
+    """Print how it ended before everything else: a comment on a pull request is read from its top."""
+    if format_ in ("table", "markdown"):
+        click.echo(f"{'### ' if format_ == 'markdown' else ''}nsightkit gate: {words}\n")
+
+
+def _outcome_words(outcomes: Sequence[Outcome], code: int, accepting: bool, inconclusive: str | None) -> str:
+    settled = {REGRESSED: ", accepted now"} if accepting else {}
+    settled |= {INCONCLUSIVE: f", settled by --inconclusive {inconclusive}"} if inconclusive else {}
+    counts = Counter(outcome.status for outcome in outcomes)
+    parts = [f"{counts[status]} {status}{settled.get(status, '')}" for status in _STATUSES if counts[status]]
+    return f"{_ENDS[code]} ({len(outcomes)} check{'' if len(outcomes) == 1 else 's'}: {'; '.join(parts)})"
 
 
 def _warn_of_direction(condition: Condition) -> None:
@@ -167,18 +207,17 @@ def _input(
     return GateInput((sides[0].compared(), sides[1].compared()), comparison, found, noise)
 
 
-def _accept(path: Path, outcomes: Sequence[Outcome], reason: str, head: str) -> list[Outcome]:
+def _accept(path: Path, outcomes: Sequence[Outcome], reason: str, head: str) -> None:
     failed = [outcome for outcome in outcomes if outcome.status == REGRESSED]
     if not failed:
         note("nothing regressed: nothing to accept")
-        return []
+        return
     when = now_utc()
     accept_regressions(
         path,
         [Acceptance(f"{item.condition.text} [{item.subject}]", item.change, reason, when, head) for item in failed],
     )
     note(f"{len(failed)} regression{'' if len(failed) == 1 else 's'} recorded as accepted in {path}: {reason}")
-    return failed
 
 
 def _refused(condition: Condition, error: NotComparableError) -> Row:
@@ -222,5 +261,8 @@ def _change(outcome: Outcome, value: float) -> str:
 def _emit(rows: Sequence[Row], format_: str, caption: str) -> None:
     machine = format_ not in ("table", "markdown")
     emit(_MACHINE_FIELDS if machine else FIELDS, rows, format_, caption)
-    if not machine and any(row["status"] == INCONCLUSIVE for row in rows):
+
+
+def _advise_repetition(format_: str) -> None:
+    if format_ in ("table", "markdown"):
         note("inconclusive is no pass: repeat both sides (five runs at least), or settle it with --inconclusive")

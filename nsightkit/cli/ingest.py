@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nsightkit.cli.holding import hold
 from nsightkit.cli.inputs import naming_output, new_run, paths_argument, report_failures
 from nsightkit.cli.output import note
 from nsightkit.cli.progress import progress_bar
@@ -76,8 +77,8 @@ def command(
     nsightkit ingest /shared/captures -o s3://bucket/run --scheduler tcp://head:8786
     nsightkit top runs/today
     """
-    from nsightkit.cli.judging import judge_stored
     from nsightkit.ingest.store import IngestOptions, ingest_paths
+    from nsightkit.judging import judge_stored
     from nsightkit.tables import TABLES
 
     if scheduler and jobs:
@@ -130,6 +131,7 @@ def _resumed(output: Path | None) -> Run:
     if output is None:
         raise click.UsageError("--resume goes on with the run directory that -o names")
     # A command that was killed early has left tables and no description.
+    hold(output)
     begun = output.is_dir() and {path.name for path in output.iterdir()} == {"tables"}
     return Run(output) if begun else new_run((output,), output, force=True)
 

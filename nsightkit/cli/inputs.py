@@ -12,20 +12,23 @@ from pathlib import Path
 
 import click
 
+from nsightkit.cli.holding import hold, is_ours
 from nsightkit.cli.output import note
 from nsightkit.errors import IngestError, NsightkitError
 from nsightkit.ingest.dataset import Dataset
-from nsightkit.ingest.sources import TWICE, Failure
-from nsightkit.run import Run, is_run, newest_run
+from nsightkit.ingest.sources import TWICE, Failure, Source
+from nsightkit.run import INFO_NAME, Run, is_run, newest_run
 
 REPORTS = Path("reports")
 _MOST_TWICE = 5
+# An input that may not be read is an error that is explained (1), not wrong usage (2).
+INPUT = click.Path(path_type=Path, readable=False)
 
 
 def paths_argument(required: bool = True) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Return a decorator that adds the argument PATH…."""
     metavar = "PATH..." if required else "[PATH]..."
-    return click.argument("paths", nargs=-1, required=required, type=click.Path(path_type=Path), metavar=metavar)
+    return click.argument("paths", nargs=-1, required=required, type=INPUT, metavar=metavar)
 
 
 def or_newest_run(paths: Sequence[Path]) -> tuple[Path, ...]:
@@ -53,10 +56,10 @@ def new_run(paths: Sequence[Path], output: Path | None, force: bool | None = Non
         IngestError: `output` holds something already, and `force` does not allow to replace it.
     """
     if output is None:
-        first = paths[0].absolute()
-        return named_run(first.name if first.is_dir() else first.name.split(".")[0])
+        return named_run(_name_of(paths))
     if output.is_file():
         raise IngestError(f"{output}: is a file; name a folder with -o", slug="output-exists")
+    hold(output)
     if output.is_dir() and any(output.iterdir()) and not (force and is_run(output)):
         can_replace = is_run(output) and force is not None
         way_out = "name another folder or add --force" if can_replace else "name another folder"
@@ -66,12 +69,34 @@ def new_run(paths: Sequence[Path], output: Path | None, force: bool | None = Non
     return Run(output)
 
 
+def _name_of(paths: Sequence[Path]) -> str:
+    first = paths[0].absolute()
+    return first.name if first.is_dir() else first.name.split(".")[0]
+
+
+def kept_run(paths: Sequence[Path], sources: Sequence[Source]) -> Run | None:
+    """Return the newest run that `new_run(paths, None)` named earlier and that holds `sources` as they are now."""
+    from nsightkit.ingest.store import is_ingest_of
+
+    made = sorted(REPORTS.glob(f"{_stem(_name_of(paths))}-*/{INFO_NAME}"), key=lambda p: p.stat().st_mtime_ns)
+    runs = (Run(path.parent) for path in reversed(made))
+    return next((run for run in runs if is_ingest_of(run, sources)), None) if sources else None
+
+
+def _stem(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:60] or "run"
+
+
 def named_run(name: str) -> Run:
-    """Return a run directory ./reports/<name>-<time> that does not exist yet."""
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:60] or "run"
-    base = REPORTS / f"{stem}-{datetime.now():%Y%m%d-%H%M%S}"
+    """Return a run directory ./reports/<name>-<time> that nobody else has or had."""
+    base = REPORTS / f"{_stem(name)}-{datetime.now():%Y%m%d-%H%M%S}"
     candidates = (base, *(base.with_name(f"{base.name}-{number}") for number in range(2, 1000)))
-    return Run(next(path for path in candidates if not path.exists()))
+    return Run(next(path for path in candidates if not path.exists() and is_ours(path) and _is_empty(path)))
+
+
+def _is_empty(folder: Path) -> bool:
+    # Another command may have made it, written it and ended since it did not exist.
+    return not folder.is_dir() or not any(folder.iterdir())
 
 
 def finish(dataset: Dataset) -> None:

@@ -16,26 +16,26 @@ from nsightkit.cli.output import Field, Row, emit, format_option, note
 from nsightkit.gpus import gpu_of_key
 from nsightkit.report import format as fmt
 
-_SIZES = (
-    "layers",
-    "heads",
-    "kv_heads",
-    "head_width",
-    "width",
-    "mlp_width",
-    "vocabulary",
-    "experts",
-    "active_experts",
-    "shared_experts",
-    "expert_width",
-    "dense_layers",
-    "latent_width",
-    "query_width",
-    "rope_width",
-    "nope_width",
-    "value_width",
-    "kv_layers",
-)
+_SIZES = {
+    "layers": "Layers.",
+    "heads": "Heads of the attention.",
+    "kv_heads": "Heads of keys and values (GQA). Default: as many as --heads.",
+    "head_width": "Width of a head. Default: --width ÷ --heads.",
+    "width": "Width of the hidden state.",
+    "mlp_width": "Width within the feed-forward part. Default: 4 × --width.",
+    "vocabulary": "Entries of the vocabulary.",
+    "experts": "Experts of a layer (MoE). Default: none.",
+    "active_experts": "Experts that a token uses.",
+    "shared_experts": "Experts that every token uses besides.",
+    "expert_width": "Width within an expert.",
+    "dense_layers": "First layers without experts.",
+    "latent_width": "Width of the compressed row of a position (MLA). Default: no MLA.",
+    "query_width": "MLA: width that queries are compressed to. Default: they are not.",
+    "rope_width": "MLA: width of a head that carries the position.",
+    "nope_width": "MLA: width of a head that does not.",
+    "value_width": "MLA: width of a head's values.",
+    "kv_layers": "Layers with keys and values of their own; the others borrow them. Default: all.",
+}
 FIELDS = (
     Field("gpu", "gpu"),
     Field("phase", "phase"),
@@ -48,13 +48,13 @@ FIELDS = (
 
 
 def _size_options(function: Callable[..., None]) -> Callable[..., None]:
-    for name in reversed(_SIZES):
+    for name, meaning in reversed(_SIZES.items()):
         function = click.option(
             f"--{name.replace('_', '-')}",
             name,
             type=click.IntRange(min=0),
             metavar="N",
-            help=f"{name.replace('_', ' ')} of the model",
+            help=meaning,
         )(function)
     return function
 
@@ -170,8 +170,8 @@ def _counts(shape: ModelShape, work: paper.Work) -> list[Row]:
             _row("all", "KV cache a token", paper.kv_position_bytes(shape, work), "byte", "kv_bytes"),
             _row("all", f"KV cache at {end} positions", paper.kv_bytes(shape, work, end), "byte", "kv_bytes"),
         ]
-    attention = "latent_attention_flop" if shape.latent_width else "attention_flop"
     for phase, cost in _phases(shape, work):
+        attention = _attention(shape, phase == "decode" and work.cached)
         rows += [
             _row(phase, "FLOP, linear maps", cost.linear_flop, "flop", "linear_flop"),
             _row(phase, "FLOP, attention", cost.attention_flop, "flop", attention),
@@ -181,6 +181,13 @@ def _counts(shape: ModelShape, work: paper.Work) -> list[Row]:
             _row(phase, "intensity", cost.flop_per_byte, "flop/byte", "intensity"),
         ]
     return rows
+
+
+def _attention(shape: ModelShape, reads_cache: bool) -> str:
+    """Return the key of the formula that counts attention."""
+    if not shape.latent_width:
+        return "attention_flop"
+    return "latent_attention_flop" if reads_cache else "whole_latent_attention_flop"
 
 
 def _phases(shape: ModelShape, work: paper.Work) -> list[tuple[str, paper.Cost]]:

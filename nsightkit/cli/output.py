@@ -58,6 +58,11 @@ def emit(fields: Sequence[Field], rows: Sequence[Row], format_: str, caption: st
     _WRITERS[format_](fields, rows, caption)
 
 
+def paragraph(text: str, format_: str) -> None:
+    """Print a paragraph above the rows of a table or of Markdown."""
+    click.echo((fmt.markdown_cell(text) if format_ == "markdown" else fmt.printable(text)) + "\n")
+
+
 def note(text: str) -> None:
     """Say something beside the rows, on stderr."""
     for line in text.split("\n"):

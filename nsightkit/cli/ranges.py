@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nsightkit.cli.attributed import graph_note
+from nsightkit.cli.attributed import graph_note, lost_graphs
 from nsightkit.cli.inputs import finish, or_newest_run, paths_argument
 from nsightkit.cli.output import Field, emit, format_option, note
 from nsightkit.cli.scoping import no_work, scope_words, within_option
 from nsightkit.report import format as fmt
+from nsightkit.report.timeline_words import lost_graph_note
 
 if TYPE_CHECKING:
+    from nsightkit.analysis.ranges.nvtx_projection import Attribution
     from nsightkit.analysis.ranges.range_summary import RangeOptions, RangeSummary, RangeTotals
+    from nsightkit.analysis.work.operations import CaptureTables
     from nsightkit.ingest.dataset import Dataset
 
 _NO_RANGES = "no range launched GPU work; mark the phases of the program with NVTX ranges or record_function"
@@ -92,17 +95,34 @@ def _own(dataset: Dataset, options: RangeOptions, shape: tuple[bool, int, str]) 
     from nsightkit.cli.attributed import captures_of
 
     tree, limit, format_ = shape
+    lost: list[int] = []
+
+    def attributed(tables: CaptureTables) -> Attribution:
+        attribution = attribute(tables)
+        lost.append(lost_graphs(attribution))
+        return attribution
+
     # `map` keeps no hold of a capture's tables once they are attributed: 60 MB of a million ranges.
-    found = summarize_ranges(map(attribute, captures_of(dataset, keep=False)), options)
+    found = summarize_ranges(map(attributed, captures_of(dataset, keep=False)), options)
     for_people = format_ in ("table", "markdown")
     listed = _paths(found, for_people) if tree else [asdict(row) for row in found.rows]
     shown = _tree_fields() if tree else _fields(found, options.tokens, for_people)
     rows = listed[:limit] if limit and for_people else listed
     emit(shown, rows, format_, _caption(dataset, options, len(rows), len(listed)))
     if not listed:
-        note(_NO_RANGES if options.within is None else no_work(options.within))
+        note(_why_none(found.totals) if options.within is None else no_work(options.within))
     for text in told(found.totals) if options.within is None else ():
         note(text)
+    if sum(lost):
+        note(lost_graph_note(sum(lost)))
+
+
+def _why_none(totals: RangeTotals) -> str:
+    if not totals.empty_count:
+        return _NO_RANGES
+    if totals.unlaunched_ns == totals.unattributed_ns > 0:
+        return "no range can be given GPU work: the capture lacks the calls that launched it; trace the CUDA API too"
+    return "no range launched GPU work: none was open on the thread, or in the process, when work was launched"
 
 
 def _fields(found: RangeSummary, tokens: int | None, for_people: bool) -> list[Field]:

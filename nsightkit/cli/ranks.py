@@ -83,8 +83,8 @@ def _print(dataset: Dataset, found: RankComparison, shape: tuple[str, int, str],
     for_people = format_ in ("table", "markdown")
     listed: list[dict[str, Any]] = [asdict(row) for row in (found.rows if show == "ranks" else found.ranges)]
     rows = listed[:limit] if limit and for_people else listed
-    fields = list(_RANKS) if show == "ranks" else _range_fields(found, for_people)
-    if for_people and show == "ranges":
+    fields = list(_RANKS) if show == "ranks" else _range_fields(found, format_)
+    if format_ != "json" and show == "ranges":
         rows = [row | row["rank_ns"] for row in rows]
     rest = f", {len(listed) - len(rows)} rows left out (--limit 0)" if len(rows) < len(listed) else ""
     count = "1 rank" if len(found.rows) == 1 else f"{fmt.count(len(found.rows))} ranks"
@@ -92,11 +92,13 @@ def _print(dataset: Dataset, found: RankComparison, shape: tuple[str, int, str],
     emit(fields, rows, format_, caption)
 
 
-def _range_fields(found: RankComparison, for_people: bool) -> list[Field]:
-    if not for_people:
+def _range_fields(found: RankComparison, format_: str) -> list[Field]:
+    """Return the columns: one a rank, for people as long as these fit; in JSON they are one object."""
+    if format_ == "json":
         return [*_RANGES, Field("rank_ns", "by rank")]
     labels = [row.label for row in found.rows]
-    return [*_RANGES, *(Field(label, label, "ns") for label in labels)] if len(labels) <= _MOST_COLUMNS else [*_RANGES]
+    fits = len(labels) <= _MOST_COLUMNS or format_ not in ("table", "markdown")
+    return [*_RANGES, *(Field(label, label, "ns") for label in labels if fits)]
 
 
 def told(found: RankComparison) -> Iterator[str]:

@@ -17,7 +17,7 @@ import click
 from nsightkit.cli.inputs import finish, or_newest_run, paths_argument
 from nsightkit.cli.measured_roofs import kept_ceilings, read_roofs
 from nsightkit.cli.output import Field, emit, format_option, note
-from nsightkit.cli.roofline_words import otherwise_bound, unjudged
+from nsightkit.cli.roofline_words import otherwise_bound, told_apart, unjudged, without_level
 from nsightkit.cli.scoping import notes_of, scope_words, scoped, within_option
 from nsightkit.report import format as fmt
 
@@ -92,7 +92,7 @@ nsightkit roofline profile.sqlite --dtype bfloat16
 )  # fmt: skip
 @click.option("--gpu", metavar="KEY", help="Take this data sheet where a capture does not name its GPU.")
 @click.option(
-    "--ceilings", type=click.Path(path_type=Path, dir_okay=False),
+    "--ceilings", type=click.Path(path_type=Path, dir_okay=False, readable=False),
     help="Roofs that 'nsightkit ceilings' measured, for work from shapes. Default: ceilings.json in the run, if any.",
 )  # fmt: skip
 @click.option(
@@ -203,7 +203,8 @@ def remarks(rows: Sequence[RooflineRow]) -> list[str]:
     assumed = dict.fromkeys(flag for row in rows for flag in row.flags if flag.startswith("assumed"))
     phases = [row for row in rows if row.family in ("phase", "range") and row.tier != "none"]
     said = dict.fromkeys(text for row in phases for text in (*row.flags, *_why(row)))
-    return [*lines, *unjudged(rows), *otherwise_bound(rows), *(experimental | assumed | said), *notes]
+    open_ = [*unjudged(rows), *otherwise_bound(rows), *without_level(rows)]
+    return [*lines, *open_, *(experimental | assumed | said), *notes]
 
 
 def _why(row: RooflineRow) -> Iterator[str]:
@@ -249,24 +250,7 @@ def _labels(rows: Sequence[RooflineRow]) -> list[str]:
     beside = [(f"grid {rows[i].grid}", f"block {rows[i].block}", rows[i].capture_id) for i in kernels]
     for index, label in zip(kernels, tell_apart([rows[i].kernel_name for i in kernels], beside), strict=True):
         labels[index] = label
-    return [
-        f"{label} ({_kind(row)})" if _summed_beside(row, rows) else label
-        for row, label in zip(rows, labels, strict=True)
-    ]
-
-
-def _summed_beside(row: RooflineRow, rows: Sequence[RooflineRow]) -> bool:
-    """Whether a row that sums others shares its name with another sum of the same level: they differ in their roof."""
-    same = [
-        other for other in rows if (other.name, other.level, other.capture_id) == (row.name, row.level, row.capture_id)
-    ]
-    return len(same) > 1 and not row.kernel_name and not row.shapes
-
-
-def _kind(row: RooflineRow) -> str:
-    if row.point:
-        return row.point.precision
-    return "no arithmetic" if row.flop == 0 else "no figure" if row.tier == "none" else f"tier {row.tier}"
+    return [told_apart(label, row, rows) for row, label in zip(rows, labels, strict=True)]
 
 
 def fmt_shapes(text: str, most: int = 60) -> str:

@@ -11,15 +11,14 @@ import html
 import io
 import json
 import math
-import os
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nsightkit.cli.roofline_words import is_placed_as_bound, told_apart
 from nsightkit.errors import ReportError
 from nsightkit.report import format as fmt
-from nsightkit.run import write_text
+from nsightkit.run import replacing, write_text
 
 if TYPE_CHECKING:
     from nsightkit.analysis.results import RooflinePoint, RooflineRow
@@ -59,15 +58,8 @@ def write_picture(path: Path, rows: Sequence[RooflineRow], title: str) -> None:
         ReportError: no row has a place, or the file cannot be written.
     """
     content = _drawn(rows, title, path.suffix.lower().removeprefix("."))
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path, "file") as partial:
         partial.write_bytes(content)
-        partial.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
-        raise ReportError(f"cannot write {path}: {error.strerror}; name another with -o", slug="cannot-write") from None
 
 
 def write_page(path: Path, rows: Sequence[RooflineRow], title: str, remarks: Sequence[str]) -> None:
@@ -188,15 +180,16 @@ def _draw_points(axes: Any, rows: Sequence[RooflineRow]) -> None:
             point.flop_per_byte, point.flop_per_s, s=size, marker=MARKERS[point.level], facecolors=filled,
             edgecolors=COLORS[row.bound], linewidths=1.2, zorder=3,
         )  # fmt: skip
+        label = told_apart(row.name, row, rows)
         # Points of one name lie close together: one label is enough for them.
-        if len(named) < _MOST_LABELS and (row.name, point.level) not in named:
+        if len(named) < _MOST_LABELS and (label, point.level) not in named:
             right = math.log10(point.flop_per_byte) > low + 0.6 * (high - low)
             away = 5 + math.sqrt(size) / 2
             axes.annotate(
-                _plain(row.name, 34), (point.flop_per_byte, point.flop_per_s), textcoords="offset points", fontsize=8,
+                _plain(label, 34), (point.flop_per_byte, point.flop_per_s), textcoords="offset points", fontsize=8,
                 xytext=(-away if right else away, 3), ha="right" if right else "left", gid="name", bbox=_PAPER,
             )  # fmt: skip
-            named.add((row.name, point.level))
+            named.add((label, point.level))
 
 
 def _area(row: RooflineRow) -> float:
@@ -279,7 +272,8 @@ def _legend(rows: Sequence[RooflineRow]) -> str:
     roofs = {(row.point.level, row.point.peak_bytes_per_s) for row in rows if row.point}
     several = len(_distinct(list(roofs))) > len({level for level, _ in roofs})
     own = "; several roofs: each point has that of its own launch" if several else ""
-    return f"{shapes}; area: share of time{hollow}{own}"
+    color = "" if all(map(is_placed_as_bound, rows)) else "; color: the verdict, not the side of the ridge"
+    return f"{shapes}; area: share of time{hollow}{own}{color}"
 
 
 def _draw_strip(axes: Any, strip: Sequence[RooflineRow]) -> None:

@@ -28,6 +28,19 @@ _BUSY = {
 _LACKING = "lacks a roof to be held against"
 
 
+def told_apart(label: str, row: RooflineRow, rows: Sequence[RooflineRow]) -> str:
+    """Return `label`, with the type of arithmetic where `row` shares its name with another sum of the same level."""
+    place = (row.name, row.level, row.capture_id)
+    same = [other for other in rows if (other.name, other.level, other.capture_id) == place]
+    return f"{label} ({_kind(row)})" if len(same) > 1 and not row.kernel_name and not row.shapes else label
+
+
+def _kind(row: RooflineRow) -> str:
+    if row.point:
+        return row.point.precision
+    return "no arithmetic" if row.flop == 0 else "no figure" if row.tier == "none" else f"tier {row.tier}"
+
+
 def unjudged(rows: Sequence[RooflineRow]) -> list[str]:
     """Return the lines for the analytic rows that are UNKNOWN; none where there are none."""
     open_ = [row for row in rows if row.tier == "analytic" and row.bound == "UNKNOWN" and row.family != "range"]
@@ -47,12 +60,34 @@ def otherwise_bound(rows: Sequence[RooflineRow]) -> list[str]:
     found = [row for row in rows if row.tier == "counters" and row.point and row.bound in ("COMPUTE", "MEMORY")]
     lines = []
     for row in found:
-        point = row.point
-        side = "COMPUTE" if point and point.flop_per_byte >= point.ridge_flop_per_byte else "MEMORY"
-        if side != row.bound:
+        if not is_placed_as_bound(row):
             why = next((flag for flag in row.flags if "busier" in flag), _BUSY[row.bound])
             lines.append(f"{row.name} is {row.bound} by its throughputs, not by its place: {why}")
     return list(dict.fromkeys(lines))[:_MOST]
+
+
+def is_placed_as_bound(row: RooflineRow) -> bool:
+    """Whether the verdict is the side of the ridge that the row stands on; true for verdicts that are no side.
+
+    Places at L2 and L1 are drawn beside and decide nothing.
+    """
+    point = row.point
+    if point is None or point.tier != "counters" or row.level != "DRAM" or row.bound not in ("COMPUTE", "MEMORY"):
+        return True
+    return row.bound == ("COMPUTE" if point.flop_per_byte >= point.ridge_flop_per_byte else "MEMORY")
+
+
+def without_level(rows: Sequence[RooflineRow]) -> list[str]:
+    """Return a line for the levels at which some kernels have no place, with what was not collected."""
+    lacking: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if row.tier != "none" and row.point is None and f"{row.level.lower()}_bytes" in row.missing:
+            lacking.setdefault(row.level, {}).update(dict.fromkeys(row.missing))
+    caches = {level: names for level, names in lacking.items() if level != "DRAM"}
+    if not caches:
+        return []
+    names = dict.fromkeys(name for found in caches.values() for name in found if name.endswith("_bytes"))
+    return [f"no place at {', '.join(caches)}: not collected: {', '.join(names)} (ncu --set roofline counts them)"]
 
 
 def _reason(row: RooflineRow) -> str:

@@ -17,13 +17,13 @@ from nsightkit.cli.attributed import WANTED
 from nsightkit.errors import AnalysisError
 from nsightkit.ingest.dataset import Dataset
 from nsightkit.report import format as fmt
+from nsightkit.tables import GPU_WORK
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from nsightkit.analysis.work.operations import CaptureTables
 
-_WORK = ("kernel_launches", "memory_operations", "graph_launches")
 _OPERATORS = ("operator_name", "start_ns", "duration_ns", "self_ns", "process_id", "thread_id")
 # By launch of Nsight Compute.
 _COUNTED = ("kernel_counters", "rule_results", "metric_values")
@@ -149,7 +149,7 @@ def _cut_timelines(dataset: Dataset, found: ScopedDataset) -> Iterator[tuple[boo
     from nsightkit.analysis.ranges.range_summary import names_in_use
     from nsightkit.analysis.work.operations import by_capture
 
-    if not any(dataset.has(name) for name in (*_WORK, "cpu_operators")):
+    if not any(dataset.has(name) for name in (*GPU_WORK, "cpu_operators")):
         return
     parts: dict[str, list[pa.Table]] = {}
     whole_ns = inside_ns = 0

@@ -86,6 +86,7 @@ def _facts(run: LoadedRun) -> dict[str, str]:
     own = f"{info.workload} "
     scopes = {_COUNTS.sub("", capture.scope).removeprefix(own) for capture in captures if capture.scope}
     arguments = list(info.workload_args)
+    told = _told(captures)
     options = [argument for capture in captures for argument in capture.argv]
     found = {
         "gpu": info.gpu_name or ", ".join(sorted(set(run.dataset.gpu_names().values()))),
@@ -96,18 +97,25 @@ def _facts(run: LoadedRun) -> dict[str, str]:
         "host": info.hostname,
         "tool": ", ".join(sorted(tools)),
         "workload": info.workload,
-        "arguments": " ".join(arguments),
+        "arguments": " ".join(arguments) or ("none" if info.workload else None),
         # Scopes are sentences of a reader: those of two tools never agree word by word.
         "scope": f"{run.backend}: {'; '.join(sorted(scopes))}" if scopes and run.backend != "nsys-stats" else None,
-        "dtype": _dtype(run.sums) or _ARGUMENT_DTYPES.get((_option(arguments, "dtype") or "").lower()),
-        "batch": _option(arguments, "batch", "batch-size", "batch_size"),
-        "prompt": _option(arguments, "prompt-len", "prompt_len", "prompt-length"),
+        "dtype": _dtype(run.sums)
+        or _ARGUMENT_DTYPES.get((_option(arguments, "dtype") or told.get("dtype", "")).lower()),
+        "batch": _option(arguments, "batch", "batch-size", "batch_size") or told.get("batch_size"),
+        "prompt": _option(arguments, "prompt-len", "prompt_len", "prompt-length") or told.get("prompt_len"),
         "warm-up": _option(arguments, "warmup", "warmup-iters", "warmup_iters", "warm-up"),
         "clock control": _option(options, "clock-control"),
         "cache control": _option(options, "cache-control"),
         "sm clock": _clock(run.sums),
     }
     return {key: value for key, value in found.items() if value}
+
+
+def _told(captures: Iterable[Capture]) -> dict[str, str]:
+    """Return what the workload itself wrote of its settings, defaults included."""
+    found = (capture.settings.get("workload") for capture in captures)
+    return {key: str(value) for item in found if isinstance(item, dict) for key, value in item.items()}
 
 
 def _option(arguments: Sequence[str], *names: str) -> str | None:

@@ -5,6 +5,7 @@ In: the sides as a user wrote them. Out: one name each: the last parts of its pa
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def side_names(arguments: Sequence[str]) -> list[str]:
 
 def _name(argument: str, length: int) -> str:
     parts = [part for part in argument.split(",") if part]
-    if Path(argument).exists() or len(parts) < 2:
+    if os.path.exists(argument) or len(parts) < 2:
         return _last(argument, length)
     # Several process runs: the first stands for all.
     return f"{_last(parts[0], length)} and {len(parts) - 1} more"

@@ -7,6 +7,7 @@ quoted pattern, or several of these joined by commas. Out: `LoadedSide`, one `Lo
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -55,12 +56,11 @@ _WANTED: dict[str, tuple[str, ...] | None] = {
 
 @dataclass(frozen=True)
 class LoadedSide:
-    """One side: its process runs, what is known of it, and the stored baseline it is, if it is one."""
+    """One side: its process runs and what is known of it."""
 
     name: str
     runs: tuple[LoadedRun, ...]
     facts: SideFacts
-    baseline: Path | None = None
 
     def compared(self, range_name: str | None = None) -> ComparedSide:
         """Return the runs for a comparison, of one NVTX range or whole."""
@@ -86,13 +86,12 @@ def load_side(argument: str, baselines: Path, ranges: Sequence[str] = ()) -> Loa
         raise click.UsageError(f"{twice} is named twice: a run that is counted twice would look surer than it is")
     runs = [_load_run(path, ranges) for path in paths]
     kept = _without_copies(runs)
-    stored = find_baseline(argument, baselines)
     name = side_names([argument])[0]
     facts = facts_of(name, kept)
     if len(kept) < len(runs):
         text = f"{len(runs) - len(kept)} of {len(runs)} runs hold the same measurements as another and are counted once"
         facts = replace(facts, warnings=(*facts.warnings, text))
-    return LoadedSide(name, tuple(kept), facts, stored)
+    return LoadedSide(name, tuple(kept), facts)
 
 
 def named_apart(sides: Sequence[LoadedSide], arguments: Sequence[str]) -> list[LoadedSide]:
@@ -109,14 +108,18 @@ def expand(argument: str, baselines: Path) -> list[Path]:
     Raises:
         IngestError: there is none.
     """
+    from nsightkit.ingest.sources import require_input
+
     path = Path(argument)
     stored = find_baseline(argument, baselines)
     if stored is not None:
         return run_paths(stored)
-    if path.exists():
+    if os.path.exists(path):
+        require_input(path)
         inner = sorted(child for child in path.iterdir() if is_run(child)) if path.is_dir() and not is_run(path) else []
         return inner or [path]
-    matches = sorted(glob.glob(argument))
+    # A link to nothing matches itself.
+    matches = sorted(match for match in glob.glob(argument) if match != argument)
     if matches:
         return [found for match in matches for found in expand(match, baselines)]
     parts = [part for part in argument.split(",") if part]

@@ -17,11 +17,11 @@ import click
 
 from nsightkit.analysis.foreign_results import Results, parse_results
 from nsightkit.capture import find_workload
-from nsightkit.cli.inputs import REPORTS
+from nsightkit.cli.inputs import INPUT, REPORTS
 from nsightkit.cli.output import note
 from nsightkit.cli.progress import progress_bar
 from nsightkit.cli.sweeping import Cell, Sweep, SweepPlan, results_of, run_sweep
-from nsightkit.errors import AnalysisError, NsightkitError
+from nsightkit.errors import AnalysisError, CaptureError, NsightkitError
 from nsightkit.report import format as fmt
 from nsightkit.report.studies import STUDIES
 from nsightkit.report.studies.parts import StudyInput
@@ -35,7 +35,7 @@ _TOOLS = ("auto", "none", "torch", "nsys", "ncu", "nsys+ncu")
 
 
 @click.command("study")
-@click.argument("name", type=click.Choice(tuple(STUDIES)))
+@click.argument("name", type=click.Choice(tuple(STUDIES)), metavar="NAME")
 @click.option(
     "--size",
     type=click.Choice(("small", "document")),
@@ -55,7 +55,7 @@ _TOOLS = ("auto", "none", "torch", "nsys", "ncu", "nsys+ncu")
     "--from",
     "sources",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=INPUT,
     metavar="PATH",
     help="Run nothing: report on these results files (JSON), captures, runs, or folders of them; may be repeated.",
 )
@@ -74,6 +74,8 @@ def command(
 ) -> None:
     """Run the study NAME: its workloads over their settings, then the report with every table and figure.
 
+    NAME is kv-decode, batch-size, kv-assignment, kv-variants or kernel-profile.
+
     Parts that are profiled run under --tool, and their captures are joined into the report. Cut off, a study goes on
     where it stopped when the same command is given again.
 
@@ -88,12 +90,20 @@ def command(
     if sources:
         study = _foreign(name, declared, sources, gpu)
     else:
+        _warn_of_size(size)
         study = _measured(name, declared, _Wish(size, chosen_tool(tool), folder, gpu, retry_failed))
     from nsightkit.report.studies.writing import write_study
 
-    written = write_study(folder / "report", study, declared.get("asset", ()))
     for text in study.failed:
         note(f"failed: {text}")
+    if study.failed and not sources:
+        note("--retry-failed runs them again")
+    if study.failed and not _has_numbers(study):
+        raise CaptureError(
+            f"{folder}: every run of the study failed, so there is nothing to report; mend the reasons above first",
+            slug="study-failed",
+        )
+    written = write_study(folder / "report", study, declared.get("asset", ()))
     click.echo(f"report: {written[0]}")
     click.echo(f"assets: {len(written)}, listed in {folder / 'report' / 'manifest.json'}")
 
@@ -107,6 +117,16 @@ class _Wish:
     folder: Path
     gpu: str | None = None
     retry_failed: bool = False
+
+
+def _warn_of_size(size: str) -> None:
+    """Say before hours have passed that the sizes are those of a GPU."""
+    from nsightkit.capture.probes import find_gpus
+
+    if size == "document" and not find_gpus():
+        note(
+            "no GPU was found: the document's sizes are made for one and may take days on a CPU (--size small: minutes)"
+        )
 
 
 def chosen_tool(tool: str) -> str:
@@ -123,6 +143,11 @@ def declared_study(name: str) -> dict[str, Any]:
     return tomllib.loads((resource_dir("workloads") / "studies" / f"{name}.toml").read_text(encoding="utf-8"))
 
 
+def _has_numbers(study: StudyInput) -> bool:
+    parts = study.parts.values()
+    return bool(study.traces) or any(part.timings or part.quality or part.counted for part in parts)
+
+
 def _foreign(name: str, declared: dict[str, Any], sources: tuple[Path, ...], gpu: str | None) -> StudyInput:
     from nsightkit.cli.study_traces import foreign_traces, is_capture
     from nsightkit.ingest.foreign_results import load_results
@@ -133,7 +158,11 @@ def _foreign(name: str, declared: dict[str, Any], sources: tuple[Path, ...], gpu
     together = declared.get("captures") == "together"
     traces, failed = foreign_traces(captures, together, gpu) if captures else ([], [])
     if not (results.timings or results.quality or results.counted or traces):
-        raise AnalysisError(f"{sources[0]}: holds no results of a known kind", slug="no-results")
+        raise AnalysisError(
+            (failed or [f"{sources[0]}: holds no results of a known kind"])[0]
+            + "; docs/studies.md lists what --from reads",
+            slug="no-results",
+        )
     notes: tuple[str, ...] = (
         "Only what the files record is judged; what their authors wrote about them is not in them.",
     )

@@ -188,5 +188,5 @@ def foreign_traces(paths: Sequence[Path], together: bool, gpu: str | None = None
         try:
             found.append(read_trace(Captured(label, group, "foreign", results, gpu)))
         except NsightkitError as error:
-            failed.append(f"{first.name}: {error}")
+            failed.append(str(error) if first.name in str(error) else f"{first.name}: {error}")
     return found, failed

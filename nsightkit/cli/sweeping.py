@@ -20,7 +20,7 @@ from typing import Any
 
 from nsightkit.annotate import check_results
 from nsightkit.capture.process import ChildResult, run_child
-from nsightkit.capture.workload import Workload
+from nsightkit.capture.workload import Workload, require_torch
 from nsightkit.errors import CaptureError
 from nsightkit.run import write_text
 
@@ -141,8 +141,10 @@ def run_sweep(sweep: Sweep, progress: Progress, retry_failed: bool = False) -> l
     """Run every open cell and return all of them.
 
     Raises:
+        ToolError: the workload needs torch, which is not installed.
         CaptureError: the folder is taken, or Ctrl-C was pressed; what is done stays done.
     """
+    require_torch(sweep.workload)
     open_sweep(sweep)
     ended = []
     with _alone(sweep.folder):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import glob
 import json
 import math
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def timed_side(argument: str, baselines: Path) -> TimedSide | None:
 
 
 def _paths(argument: str) -> list[Path]:
-    if Path(argument).exists():
+    if os.path.exists(argument):
         return [Path(argument)]
     matches = [Path(match) for match in sorted(glob.glob(argument))]
     parts = [part for part in argument.split(",") if part]
@@ -51,7 +52,7 @@ def _paths(argument: str) -> list[Path]:
 
 
 def _items(path: Path) -> Iterator[Item]:
-    if path.is_dir():
+    if path.is_dir() and os.access(path, os.R_OK | os.X_OK):
         yield from _of_folder(path)
     elif path.suffix in _SUFFIXES:
         yield from _of_file(path)

@@ -24,7 +24,7 @@ from nsightkit.analysis.compare.timing_comparison import (
     compare_timings,
 )
 from nsightkit.analysis.foreign_results import Timing
-from nsightkit.cli.output import Field, Row, emit, note
+from nsightkit.cli.output import Field, Row, emit, note, paragraph
 from nsightkit.cli.side_names import side_names
 from nsightkit.cli.timed_sides import timed_side
 from nsightkit.errors import AnalysisError
@@ -161,7 +161,7 @@ def timing_row(row: TimedDifference, comparison: TimedComparison) -> Row:
         "verdict": row.verdict,
         **{f"{side}_{key}": value for side, timings in sides.items() for key, value in _values(timings).items()},
         "q_value": row.q_value,
-        "checks": [_check_row(check) for check in comparison.checks],
+        "checks": [check_row(check) for check in comparison.checks],
         "flags": [],
     }
 
@@ -184,7 +184,8 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return fmean(known) if known and len(known) == len(values) else None
 
 
-def _check_row(check: Check) -> Row:
+def check_row(check: Check) -> Row:
+    """Return a line of the list of comparability as a row."""
     return {name: getattr(check, name) for name in ("name", "base", "head", "status", "message")}
 
 
@@ -230,20 +231,16 @@ def _show(comparison: TimedComparison, format_: str) -> None:
     unknown = [check.name for check in comparison.checks if check.status == UNKNOWN]
     said = [f"same: {'; '.join(same)}"] if same else []
     said += [f"not known: {', '.join(unknown)}"] if unknown else []
-    differing = [_check_row(check) for check in comparison.checks if check.status not in (SAME, UNKNOWN)]
+    differing = [check_row(check) for check in comparison.checks if check.status not in (SAME, UNKNOWN)]
     if differing:
         emit(_CHECKS, differing, format_, caption=f"{title}: {'. '.join(said)}")
         click.echo()
     else:
-        _paragraph(f"{title}: {'. '.join(said)}", format_)
-    _paragraph(timing_summary(comparison), format_)
+        paragraph(f"{title}: {'. '.join(said)}", format_)
+    paragraph(timing_summary(comparison), format_)
     emit(timing_fields(comparison), [timing_row(row, comparison) for row in comparison.rows], format_)
     if comparison.flags:
         click.echo()
         rows = [{"rule": flag.rule, "subject": flag.subject, "text": flag.text} for flag in comparison.flags]
         emit(_FLAGS, rows, format_, caption="What would mislead")
     note(TIMES_ONLY)
-
-
-def _paragraph(text: str, format_: str) -> None:
-    click.echo((fmt.markdown_cell(text) if format_ == "markdown" else fmt.printable(text)) + "\n")

@@ -37,6 +37,7 @@ _STATISTICS = (
     Field("max_ns", "max", "ns"),
     Field("std_ns", "std", "ns"),
 )
+_MOST_ROWS = 20
 _PER_TOKEN = Field("per_token_ns", "per token", "ns")
 _KERNEL_FIELDS = (
     Field("friendly_name", "kernel"),
@@ -126,14 +127,15 @@ nsightkit top runs/today --tokens 16 --format csv > kernels.csv
     "--by", type=ListingType(KINDS), metavar="WHAT", default=None, help="What to list; see above.  [default: kernel]"
 )
 @within_option
-@click.option("--limit", type=click.IntRange(min=0), default=20, show_default=True, help="Rows to print; 0 prints all.")
+@click.option("--limit", type=click.IntRange(min=0),
+              help="Rows to print; 0 prints all.  [default: 20; all in csv, json and parquet]")  # fmt: skip
 @click.option(
     "--tokens", type=click.IntRange(min=1),
     help="Tokens that the captured work produced, for time per token. Default: as the run says.",
 )  # fmt: skip
 @format_option
 def command(
-    paths: tuple[Path, ...], by: str | None, within: str | None, limit: int, tokens: int | None, format_: str
+    paths: tuple[Path, ...], by: str | None, within: str | None, limit: int | None, tokens: int | None, format_: str
 ) -> None:
     """See HELP."""
     from nsightkit.ingest import open_dataset
@@ -143,6 +145,8 @@ def command(
     tokens = tokens or dataset.info.tokens
     listing = _listing(dataset, by, within, tokens)
     _say_notes(dataset, listing, by, within)
+    if limit is None:
+        limit = _MOST_ROWS if format_ in ("table", "markdown") else 0
     _print(dataset, listing, (limit, tokens, format_), within)
     for text in listing.told:
         note(text)
@@ -310,6 +314,9 @@ def _say_notes(dataset: Dataset, listing: _Listing, by: str | None, within: str 
         )
         scope = f" inside {within}" if within else ""
         note(f"{nothing}{scope} in " + ", ".join(capture.source or capture.capture_id for capture in captures))
+    backwards = sum((row.get("min_ns") or 0) < 0 for row in listing.rows)
+    if backwards:
+        note(f"{backwards} of these rows hold work that ends before it starts; its negative time is kept as recorded")
     for capture in captures:
         for text in capture.notes:
             note(f"{capture.capture_id}: {text}")

@@ -32,7 +32,8 @@ FIELDS = (
 
 @click.command("utilization")
 @paths_argument(required=False)
-@click.option("--phase", "phases", multiple=True, metavar="RANGE", help="A named range to ask about; may be repeated.")
+@click.option("--phase", "--in", "phases", multiple=True, metavar="RANGE",
+              help="A named range to ask about; * and ? stand for text. May be repeated.")  # fmt: skip
 @click.option(
     "--model", "model", metavar="NAME", help="Add the cost on paper of this model ('nsightkit model --list')."
 )
@@ -73,7 +74,7 @@ def command(
     dataset = open_dataset(paths, dict.fromkeys(WANTED_SAMPLED))
     if not dataset.info.captures:
         finish(dataset)
-    names = phases or phase_names(dataset)
+    names = _meant_phases(dataset, phases) or phase_names(dataset)
     choice = RooflineChoice(gpu=gpu, roofs=read_roofs(kept_ceilings(paths)), by_range=True, phases=names)
     found = uses_by_phase(dataset, choice) if names else []
     if model:
@@ -81,9 +82,35 @@ def command(
     order = {name: place for place, name in enumerate(names)}
     rows = [_row(use) for use in sorted(found, key=lambda use: (order[use.phase], use.capture_id))]
     emit(FIELDS, rows, format_, f"{dataset.name}: use of the peaks by phase")
-    for text in _told(found, names):
+    has_ranges = dataset.has("nvtx_ranges") and dataset.arrow("nvtx_ranges", ("name",)).num_rows > 0
+    for text in _told(found, names, has_ranges):
         note(text)
     finish(dataset)
+
+
+def _meant_phases(dataset: Any, phases: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the phases that were asked for, a pattern as the names that it means.
+
+    Raises:
+        AnalysisError: one is in none of the captures, with the names that are: a table without rows would say nothing.
+    """
+    from nsightkit.analysis.ranges.range_names import meant, normal_name
+    from nsightkit.analysis.ranges.range_summary import no_such_range
+
+    if not phases:
+        return ()
+    ranges = dataset.arrow("nvtx_ranges", ("name",))["name"].unique().to_pylist() if dataset.has("nvtx_ranges") else []
+    counted = dataset.rows("kernel_counters") if dataset.has("kernel_counters") else []
+    paths = {row.get("nvtx_path") or "" for row in counted}
+    names = [name for name in dict.fromkeys([*ranges, *(part for path in paths for part in path.split("/"))]) if name]
+    found: list[str] = []
+    for phase in phases:
+        known = any(phase in (name, normal_name(name)) for name in names)
+        forms = [phase] if known else meant(names, phase)
+        if not forms:
+            raise no_such_range(phase, names)
+        found += forms
+    return tuple(dict.fromkeys(found))
 
 
 def _on_paper(dataset: Any, choice: Any, asked: tuple[str, dict[str, Any]]) -> list[Any]:
@@ -104,8 +131,11 @@ def _row(use: Any) -> dict[str, Any]:
     return {name: getattr(use, name) for name in use.__slots__} | {"scope": use.scope}
 
 
-def _told(found: list[Any], names: tuple[str, ...]) -> list[str]:
+def _told(found: list[Any], names: tuple[str, ...], has_ranges: bool) -> list[str]:
     """Return what the times are, what is doubtful, and what would be needed where there is nothing."""
+    if not names and has_ranges:
+        return ["its ranges launched no GPU work that was recorded, and MFU and MBU are those of a GPU; what the CPU "
+                "did in each range: 'nsightkit roofline --by range'"]  # fmt: skip
     if not names:
         return ["no named range in it: mark the phases with NVTX ranges (nsightkit.annotate.range)"]
     if not found:

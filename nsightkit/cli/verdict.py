@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from nsightkit.analysis.timeline.whole_run import RunFigures
     from nsightkit.ingest.dataset import Dataset
 
-Row = dict[str, Any]
 FIELDS = (
     Field("capture_id", "capture"),
     Field("bound", "bound", wraps=False),
@@ -120,11 +119,11 @@ def _figures(dataset: Dataset, given: float | None) -> dict[str, RunFigures]:
     from nsightkit.analysis.ranges.nvtx_projection import attribute
     from nsightkit.analysis.timeline.timeline import device_timelines, timeline_inputs
     from nsightkit.analysis.timeline.timeline_parts import range_windows
-    from nsightkit.analysis.timeline.whole_run import run_figures
+    from nsightkit.analysis.timeline.whole_run import graph_figures, run_figures
     from nsightkit.analysis.work.operations import by_capture
     from nsightkit.cli.attributed import WANTED
 
-    if not dataset.has("kernel_launches"):
+    if not any(dataset.has(name) for name in ("kernel_launches", "memory_operations", "graph_launches")):
         return {}
     measured, within = _measured(dataset), within_of(dataset)
     found = {}
@@ -134,7 +133,10 @@ def _figures(dataset: Dataset, given: float | None) -> dict[str, RunFigures]:
         ratio = given if given is not None else measured.get(tables.capture_id)
         inputs = timeline_inputs(tables)
         windows = range_windows(attribute(tables), within) if within else None
-        figures = run_figures(device_timelines(inputs, windows), ratio) if inputs.operations.size else None
+        if not inputs.operations.size:
+            continue
+        hidden = graph_figures(inputs).lost_count
+        figures = run_figures(device_timelines(inputs, windows), ratio, hidden)
         if figures is not None:
             found[tables.capture_id] = figures
     return found

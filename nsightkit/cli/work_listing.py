@@ -6,15 +6,17 @@ is always told.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from nsightkit.cli.attributed import captures_of, graph_note
+from nsightkit.cli.attributed import captures_of, graph_note, lost_graphs
 from nsightkit.cli.output import Field
 from nsightkit.report import format as fmt
+from nsightkit.report.timeline_words import lost_graph_note
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,9 +62,16 @@ class ListingType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         if value in self.fixed or (set(keys) <= set(KEYS) and len(set(keys)) == len(keys)):
             return value
         self.fail(
-            f"{value!r} is none of {', '.join(self.fixed)}, nor keys joined by commas out of {', '.join(KEYS)}",
+            f"{value!r} is none of {', '.join(self.fixed)}, nor keys joined by commas out of {', '.join(KEYS)}"
+            + self._meant(keys),
             param, ctx,
         )  # fmt: skip
+
+    def _meant(self, keys: Sequence[str]) -> str:
+        from difflib import get_close_matches
+
+        near = [key if key in KEYS else next(iter(get_close_matches(key, (*KEYS, *self.fixed), 1)), "") for key in keys]
+        return f". Did you mean '{','.join(dict.fromkeys(near))}'?" if all(near) else ""
 
 
 @dataclass
@@ -84,6 +93,7 @@ class _Seen:
     inherited_ns: int = 0
     graph_count: int = 0
     graph_ns: int = 0
+    lost_graph_count: int = 0
     has_ranges: bool = False
 
     def passing(self, captures: Iterable[Attribution]) -> Iterator[Attribution]:
@@ -94,6 +104,7 @@ class _Seen:
             self.has_ranges |= bool(attribution.spans.size)
             self.graph_count += attribution.operations.graph_count
             self.graph_ns += attribution.time_of(attribution.operations.is_graph)
+            self.lost_graph_count += lost_graphs(attribution)
             yield attribution
 
     def notes(self, listed_ns: int, within: str | None) -> Iterator[str]:
@@ -106,6 +117,8 @@ class _Seen:
             yield f"launched outside every range: {fmt.share(share)} of {fmt.duration(self.total_ns)} GPU time{none}"
         if self.graph_count:
             yield graph_note(self.graph_count, self.graph_ns)
+        if self.lost_graph_count:
+            yield lost_graph_note(self.lost_graph_count)
         if self.inherited_ns:
             yield (
                 f"{fmt.duration(self.inherited_ns)} were launched by threads without an open range and count for the "
@@ -146,7 +159,10 @@ def _with_short_name(row: Row) -> Row:
 
 
 def _rank_notes(dataset: Dataset, keys: Sequence[str]) -> Iterator[str]:
-    unknown = [c.source or c.capture_id for c in dataset.info.captures if c.rank is None]
+    files = Counter(c.source for c in dataset.info.captures)
+    unknown = [
+        c.source if c.source and files[c.source] == 1 else c.capture_id for c in dataset.info.captures if c.rank is None
+    ]
     if "rank" in keys and unknown:
         yield (
             f"no rank is known for {', '.join(unknown[:5])}{' …' if len(unknown) > 5 else ''}: a torch.profiler trace "

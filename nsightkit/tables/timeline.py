@@ -174,6 +174,9 @@ GPU_METRIC_SAMPLES = table("gpu_metric_samples", "one sample of one metric of a 
     column("value", "double", "mean over the interval, in the unit that the name of the metric ends in"),
 ])  # fmt: skip
 
+# Tables whose rows are work of a GPU.
+GPU_WORK = (KERNEL_LAUNCHES.name, MEMORY_OPERATIONS.name, GRAPH_LAUNCHES.name)
+
 DEVICE_MEMORY = table("device_memory", "one allocation or release of memory of a GPU, as the program asked for it", [
     required("time_ns", "int64", "when, counted from the start of the capture session"),
     column("device_id", "int32", "GPU"), column("process_id", "int64", "process"),
