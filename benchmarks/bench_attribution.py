@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from nsightkit.analysis.ranges import range_forest
 from nsightkit.analysis.ranges.nvtx_projection import attribute
 from nsightkit.analysis.ranges.range_forest import build_forest
 from nsightkit.analysis.ranges.range_summary import RangeSummary, summarize_ranges
@@ -147,7 +146,7 @@ def interval_step() -> None:
     print("innermost range of each launch, in memory  (bar: one thread as fast as numba, flat from 1M to 5M)")
     for kernels in (1_000_000, 5_000_000):
         columns = capture_of(kernels)
-        ways = {f"nsightkit, {n} thread{'s' * (n > 1)}": partial(with_threads, n, columns) for n in (1, 2)}
+        ways: dict[str, Callable[[], object]] = {"nsightkit": partial(ours, columns)}
         if sweep is not None:
             assert (sweep(columns) == ours(columns)).all(), "the two differ"
             ways["numba"] = partial(sweep, columns)
@@ -156,12 +155,7 @@ def interval_step() -> None:
     peer = nsys_ai_sweep(columns)
     if peer is not None:
         print("the same beside the sweep of nsys-ai  (bar: 20 × faster)")
-        compare({"nsightkit, 1 thread": partial(with_threads, 1, columns), "nsys-ai": peer}, columns["start"].size)
-
-
-def with_threads(number: int, columns: dict[str, np.ndarray]) -> np.ndarray:
-    range_forest.THREADS = number
-    return ours(columns)
+        compare({"nsightkit": partial(ours, columns), "nsys-ai": peer}, columns["start"].size)
 
 
 def compare(ways: dict[str, Callable[[], object]], launches: int) -> None:

@@ -38,17 +38,18 @@ for table, columns in tables.items():
 """
 
 
-def make_export(path: Path, kernels: int = 1_000_000) -> None:
-    """Write an export with as many API calls as kernels, and a fifth as many ranges."""
+def make_export(path: Path, kernels: int = 1_000_000, names: int | None = None) -> None:
+    """Write an export with a call a kernel, and a range around every five; they have `names` names, or each its own."""
     random = np.random.default_rng(7)
     connection = sqlite3.connect(path)
     connection.executescript("PRAGMA journal_mode=off; PRAGMA synchronous=off")
     connection.execute("CREATE TABLE StringIds (id INTEGER NOT NULL PRIMARY KEY, value TEXT NOT NULL)")
-    names = [f"void at::native::kernel_{i}<float, {i}ul>(int, std::array<char*, {i}ul>)" for i in range(60)]
-    connection.executemany("INSERT INTO StringIds VALUES (?, ?)", enumerate([*names, "cudaLaunchKernel_v7000"]))
-    start = np.cumsum(random.integers(1000, 20000, kernels)) + 10**9
+    functions = [f"void at::native::kernel_{i}<float, {i}ul>(int, std::array<char*, {i}ul>)" for i in range(60)]
+    connection.executemany("INSERT INTO StringIds VALUES (?, ?)", enumerate([*functions, "cudaLaunchKernel_v7000"]))
+    # Calls of one thread take turns, and so do its ranges.
+    start = np.cumsum(random.integers(6001, 20000, kernels)) + 10**9
     which = np.minimum(random.zipf(1.35, kernels) - 1, 59)
-    process = (random.integers(0, 2, kernels) + 1_204_511) << 24
+    process = np.repeat((random.integers(0, 2, kernels // 5 + 1) + 1_204_511) << 24, 5)[:kernels]
     fill(connection, "CUPTI_ACTIVITY_KIND_KERNEL", [*KERNEL, *UNUSED], kernels, {
         "start": start, "end": start + 2000 + 500 * which, "streamId": 7 + random.integers(0, 20, kernels),
         "correlationId": np.arange(kernels) + 1, "globalPid": process, "demangledName": which, "shortName": which,
@@ -61,8 +62,9 @@ def make_export(path: Path, kernels: int = 1_000_000) -> None:
     })  # fmt: skip
     ranges = kernels // 5
     fill(connection, "NVTX_EVENTS", NVTX, ranges, {
-        "start": start[::5][:ranges] - 10000, "end": start[::5][:ranges] + 90000, "eventType": np.full(ranges, 59),
-        "text": [f"aten::addmm, op_id = {i}" for i in range(ranges)], "globalTid": process[:ranges] + 1,
+        "start": start[::5][:ranges] - 9500, "end": start[4::5][:ranges] - 3500, "eventType": np.full(ranges, 59),
+        "text": [f"aten::addmm, op_id = {i % (names or ranges)}" for i in range(ranges)],
+        "globalTid": process[::5][:ranges] + 1,
         **{name: [None] * ranges for name in ("category", "endGlobalTid", "textId", *NVTX[10:])},
     })  # fmt: skip
     connection.commit()

@@ -19,6 +19,7 @@ from paired import Cost, apart, measure
 
 NSIGHTKIT = str(Path(sys.executable).with_name("nsightkit"))
 ROUNDS = 3
+NAMES = 1000  # of ranges
 
 
 def main() -> None:
@@ -46,7 +47,7 @@ def main() -> None:
 
 
 def made(export: Path, kernels: int) -> Path:
-    apart(make_export, export, kernels)
+    apart(make_export, export, kernels, NAMES)
     return export
 
 
