@@ -10,6 +10,8 @@ export OMP_NUM_THREADS ?= 1
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "nsightkit needs Python 3.11 or newer, and \
+	$(PYTHON) is $$($(PYTHON) -V 2>&1); name another one:  make $(MAKECMDGOALS) PYTHON=python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,browser]'
 	touch $(STAMP)

@@ -3,15 +3,20 @@
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from nsightkit.resources import resource_dir
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 PROJECT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("NSIGHTKIT_SHARED", PROJECT.parent / "shared"))
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PRIVATE_NSIGHT = Path.home() / ".cache" / "nsight" / "bin"
 
 
@@ -32,6 +37,48 @@ def nsight_path() -> Path:
     if found is None or shutil.which("ncu") is None:
         pytest.skip("no real nsys and ncu on PATH or in the private prefix")
     return Path(found).parent
+
+
+@pytest.fixture
+def bin_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only folder on PATH besides those of the system's own commands."""
+    folder = tmp_path / "bin"
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    return folder
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory with a script in it, work.py."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    (folder / "work.py").write_text("import sys\nprint('ran with', *sys.argv[1:])\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def workloads_on_path() -> Iterator[None]:
+    """The workloads can be imported by name, and torch uses one thread; the test is skipped without torch."""
+    torch = pytest.importorskip("torch")
+    folder, threads = str(resource_dir("workloads")), torch.get_num_threads()
+    sys.path.insert(0, folder)
+    torch.set_num_threads(1)
+    yield
+    sys.path.remove(folder)
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A headless Chromium; the test is skipped where it or playwright is absent."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("no chromium on PATH: apt-get install chromium")
+    with playwright.sync_playwright() as running:
+        opened = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -91,3 +92,16 @@ def test_deepseek_ocr_study_from_its_own_data(tmp_path, shared_data):
     ]
     cat = next(row for row in rows if round(row["duration_ns"]) == 9820)
     assert cat["bound"] == "COMPUTE"
+
+
+@pytest.mark.shared
+def test_the_readme_shows_what_is_printed(tmp_path, shared_data):
+    pytest.importorskip("ncu_report")
+    shutil.copy(shared_data / "ncu-rep" / "a100-stencil-full.ncu-rep", tmp_path / "a100-stencil.ncu-rep")
+    shutil.copy(shared_data / "nsys-sqlite" / "t4-power-iteration-nvtx.sqlite", tmp_path / "power-iteration.sqlite")
+    readme = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```console\n(.*?)```", readme, re.S)
+    lines = [line[2:] for line in shown.splitlines() if line.startswith("$ ")]
+    assert len(lines) == 2
+    printed = "\n".join(f"$ {line}\n{typed(line, tmp_path).stdout}" for line in lines)
+    assert printed == shown

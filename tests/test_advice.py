@@ -29,6 +29,20 @@ def test_a_global_estimate_is_weighed_by_the_time_of_its_launches():
     assert one.run_share == (0.5 * 100 + 0.1 * 300) / 1000
 
 
+def test_what_a_rule_says_twice_of_one_launch_takes_its_time_once():
+    loads, stores = finding(0, 45.0) | {"message": "loads"}, finding(0, 43.0) | {"message": "stores"}
+    found = rank_advice([loads, stores], [launch(0, 100.0), launch(1, 300.0, "other")])
+    assert [(one.message, one.launch_count, one.time_share, one.run_share) for one in found] == [
+        ("loads", 1, 0.25, 0.45 * 0.25),
+        ("stores", 1, 0.25, 0.43 * 0.25),
+    ]
+
+
+def test_an_estimate_beside_the_words_of_one_launch_is_one_advice():
+    (one,) = rank_advice([finding(0, 30.0) | {"message": ""}, finding(0, None)], [launch(0, 100.0)])
+    assert (one.message, one.launch_count, one.time_share, one.run_share) == ("m", 1, 1.0, 0.3)
+
+
 def test_a_local_estimate_is_never_multiplied():
     (one,) = rank_advice([finding(0, 90.0, "LOCAL")], [launch(0, 1.0), launch(1, 99.0)])
     assert (one.estimated_share, one.run_share) == (0.9, None)
@@ -45,6 +59,13 @@ def test_errors_and_results_that_are_fine_are_no_advice():
     rules = [{key: value for key, value in rule.items() if key != "kind_"} for rule in rules]
     rules[0]["kind"], rules[1]["kind"] = "OK", "ERROR"
     assert rank_advice(rules, [launch(0, 1.0)]) == []
+
+
+def test_a_result_without_words_and_estimate_is_no_advice():
+    """UncoalescedGlobalAccess of ncu 2022 leaves one beside its advice: a table of source lines, without a word."""
+    silent = finding(0, None, title="") | {"message": ""}
+    assert rank_advice([silent], [launch(0, 1.0)]) == []
+    assert len(rank_advice([silent | {"message": "m"}, silent | {"estimated_speedup_pct": 3.0}], [launch(0, 1.0)])) == 1
 
 
 def test_without_durations_or_estimates_nothing_is_at_stake():

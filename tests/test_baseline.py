@@ -46,6 +46,26 @@ def test_saving_twice_needs_a_word(tmp_path, stored):
     assert len(run_paths(tmp_path / "main")) == 3
 
 
+def test_what_a_killed_save_left_is_no_baseline(tmp_path, stored):
+    path = save_baseline(tmp_path, Baseline("main"), [stored])
+    path.rename(tmp_path / ".main.4711.partial")
+    assert list_baselines(tmp_path) == []
+    save_baseline(tmp_path, Baseline("main"), [stored])
+    assert [baseline.name for baseline in list_baselines(tmp_path)] == ["main"]
+
+
+def test_of_two_that_save_at_once_one_wins_and_one_is_told(tmp_path, stored, monkeypatch):
+    def meanwhile(*arguments):
+        monkeypatch.undo()
+        save_baseline(tmp_path, Baseline("main", source="first"), [stored])
+
+    monkeypatch.setattr("nsightkit.baseline.os.getpid", lambda: 1)
+    monkeypatch.setattr("nsightkit.baseline._write_run", meanwhile)
+    with pytest.raises(ReportError, match="exists already; add --force"):
+        save_baseline(tmp_path, Baseline("main", source="second"), [stored])
+    assert read_baseline(tmp_path / "main").source == "first"
+
+
 def test_a_folder_that_is_no_baseline_is_never_replaced(tmp_path, stored):
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "precious").write_text("x")

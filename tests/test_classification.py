@@ -191,6 +191,40 @@ def test_ncu_thresholds(sm, memory, waves, bound, title):
     assert result.margin >= 0
 
 
+@pytest.mark.parametrize(
+    ("sm", "memory", "margin"),
+    [
+        (80.3, 9.4, 20.3),  # below 80 the title is another, the side is not
+        (67.7, 42.6, 7.7),  # LATENCY is nearer than the 15 points to BALANCED
+        (64.9, 64.9, 4.9),
+        (92.0, 88.0, 4.0),
+        (84.0, 76.0, 4.0),
+        (30.0, 45.0, 15.0),
+    ],
+)
+def test_ncu_margin_by_hand(sm, memory, margin):
+    assert verdict("ncu", row(sm_throughput_pct=sm, memory_throughput_pct=memory)).margin == pytest.approx(margin)
+
+
+@given(sm=st.floats(1, 99), memory=st.floats(1, 99))
+def test_ncu_margin_is_the_least_change_that_gives_another_bound(sm, memory):
+    found = verdict("ncu", row(sm_throughput_pct=sm, memory_throughput_pct=memory))
+
+    def bounds_after(change):
+        moves = [(sign * change * one, sign * change * other) for sign in (1, -1) for one, other in _MOVED]
+        return {
+            verdict("ncu", row(sm_throughput_pct=a, memory_throughput_pct=b)).bound
+            for a, b in ((sm + x, memory + y) for x, y in moves)
+            if min(a, b) >= 0 and max(a, b) <= 100
+        }
+
+    assert bounds_after(found.margin * (1 - 1e-9) - 1e-9) <= {found.bound} or found.margin < 1e-6
+    assert bounds_after(found.margin + 1e-6) - {found.bound}
+
+
+_MOVED = ((1, 0), (0, 1), (1, 1))  # one of the two throughputs, or both alike
+
+
 def test_ncu_without_waves_cannot_choose_between_two_titles_of_latency():
     result = verdict("ncu", row(sm_throughput_pct=10.0, memory_throughput_pct=10.0))
     assert (result.bound, result.rule_verdict) == ("LATENCY", "Small Grid or Latency Issue")

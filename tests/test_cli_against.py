@@ -73,6 +73,12 @@ def test_wrong_usage_runs_nothing(here, tmp_path, arguments, said):
     assert not (here / "ab").exists()
 
 
+def test_a_mistyped_workload_is_answered_with_what_was_meant(here):
+    done = profile("--dry-run", "--against", "kv_decod --no-kv-cache")
+    assert done.exit_code == 1
+    assert "'kv_decod' is neither a script nor a bundled workload; did you mean kv_decode?" in done.stderr
+
+
 def test_a_folder_that_is_taken_is_refused(here, tmp_path):
     install(tmp_path / "bin", "nsys", "2023.4.4.54", "kernels")
     (here / "ab").mkdir()

@@ -57,7 +57,7 @@ def test_json_is_one_array_of_rows_and_nothing_else(run):
     assert first["kernel_name"] == "gemm"
     assert (first["launch_count"], first["total_ns"], first["time_share"]) == (1, 8e3, 0.8)
     assert (first["rule"], first["rule_verdict"], first["tier"]) == ("ncu", "High Throughput", "throughput")
-    assert (first["margin"], first["margin_unit"]) == (10.0, "points")
+    assert (first["margin"], first["margin_unit"]) == (30.0, "points")
     assert first["inputs"]["sm_throughput_pct"] == 90.0
     assert "dram_bytes" in first["missing"]
     assert (rows[3]["rule_verdict"], rows[3]["duration_ns"], rows[3]["failed_count"]) == ("failed", None, 1)
@@ -79,7 +79,7 @@ def test_table_says_rule_tier_margin_inputs_and_what_is_missing(run):
         "COMPUTE",
         "ncu (High Throughput)",
         "throughput",
-        "10.0 points",
+        "30.0 points",
         "SM 90.00 %, memory 30.00 %",
         "80.0 %",
     ):

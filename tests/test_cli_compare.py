@@ -155,6 +155,37 @@ def test_what_is_not_comparable_is_refused_by_name_with_exit_3(tmp_path, name):
         assert "more: nsightkit explain not-comparable" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"batch_size": 8}, "batch: base has 1, head 8"),
+        ({"prompt_len": 512}, "prompt: base has 128, head 512"),
+        ({"dtype": "bfloat16"}, "dtype: base has FP32, head BF16"),
+    ],
+)
+def test_a_default_that_the_workload_states_is_known_though_no_argument_says_it(tmp_path, setting, message):
+    plain = [replace(step, family="elementwise", kernel_name=f"k{at}") for at, step in enumerate(STEPS)]
+    told = {"batch_size": 1, "prompt_len": 128, "dtype": "float32"}
+    sides = [
+        write_run(tmp_path / name, launches(plain), tokens=4, workload="kv_decode", settings={"workload": told | more})
+        for name, more in (("base", {}), ("head", setting))
+    ]
+    result = nsightkit("compare", *sides)
+    assert result.exit_code == 3
+    assert message in result.stderr
+    assert nsightkit("compare", sides[0], sides[0]).exit_code == 0
+
+
+def test_no_arguments_differ_from_some(tmp_path):
+    common = {"tokens": 4, "workload": "bench"}
+    base = write_run(tmp_path / "base", launches(STEPS), **common)
+    head = write_run(tmp_path / "head", launches(STEPS), **common, workload_args=("512",))
+    checks = rows_of(nsightkit("compare", base, head, "--format", "json"))[0]["checks"]
+    assert [(c["base"], c["head"], c["status"]) for c in checks if c["name"] == "arguments"] == [
+        ("none", "512", "differs")
+    ]
+
+
 def test_the_way_out_works(tmp_path):
     base = write_run(tmp_path / "base", launches(STEPS, 4), tokens=4)
     head = write_run(tmp_path / "head", launches(STEPS, 8), tokens=8)
@@ -228,6 +259,12 @@ def test_a_range_limits_the_comparison_and_the_gate(tmp_path):
     rows = rows_of(nsightkit("compare", base, head, "--phase", "decode", "--format", "json"))
     assert [(row["level"], row["ratio"]) for row in rows[:2]] == [("run", pytest.approx(24 / 17)), ("phase", 2.0)]
     [row] = rows_of(nsightkit("gate", base, head, "--fail-on", "decode.total_ns > +2%", "--format", "json"))
+    inside = ("--fail-on", "total_ns > +2%", "--in", "decode")
+    [same] = rows_of(nsightkit("gate", base, head, *inside, "--format", "json"))
+    assert same["condition"] == "range:decode.total_ns > +2%"
+    assert same | {"condition": ""} == row | {"condition": ""}
+    refused = nsightkit("gate", base, head, "--fail-on", "family:GEMM.total_ns > +2%", "--in", "decode")
+    assert (refused.exit_code, "goes with conditions without a SCOPE" in refused.stderr) == (2, True)
     assert (row["subject"], row["change"], row["status"]) == ("range decode", 2.0, "inconclusive")
     at = ("--baselines", tmp_path / "b")
     nsightkit("baseline", "save", "main", base, "--range", "decode", *at)
@@ -270,6 +307,28 @@ def test_gate_rows(sides):
     text = nsightkit("gate", *sides, "--fail-on", "total_ns > +3%", "--format", "markdown").stdout
     assert "| fail on | of | status |" in text
     assert "regressed" in text
+
+
+def test_gate_begins_with_how_it_ended(sides, tmp_path):
+    base, head = sides
+    fails = ("--fail-on", "total_ns > +3%", "--fail-on", "kernel:gelu.total_ns > +9%")
+    at = ("--baselines", tmp_path / "kept")
+
+    def first(*arguments):
+        return nsightkit("gate", *arguments, "--format", "markdown").stdout.splitlines()[0]
+
+    assert first(base, head, *fails) == "### nsightkit gate: regressed (2 checks: 1 regressed; 1 passed)"
+    single = (base / "run-0", head / "run-0", "--fail-on", "total_ns > +3%")
+    assert first(*single) == "### nsightkit gate: inconclusive (1 check: 1 inconclusive)"
+    settled = nsightkit("gate", *single, "--inconclusive", "pass")
+    assert settled.stdout.startswith("nsightkit gate: passed (1 check: 1 inconclusive, settled by --inconclusive pass)")
+    assert "inconclusive is no pass" not in settled.stderr
+    nsightkit("baseline", "save", "main", base, *at)
+    accepting = ("main", head, *fails, *at, "--accept", "why")
+    assert first(*accepting) == "### nsightkit gate: passed (2 checks: 1 regressed, accepted now; 1 passed)"
+    assert first("main", head, *fails, *at) == "### nsightkit gate: passed (2 checks: 1 accepted; 1 passed)"
+    other = write_run(tmp_path / "other", launches(STEPS), gpu_name="NVIDIA A100", tokens=4)
+    assert first(base, other, *fails) == "### nsightkit gate: not comparable"
 
 
 def test_gate_says_not_comparable_in_its_rows_too(pair, tmp_path):

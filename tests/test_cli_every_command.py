@@ -117,3 +117,18 @@ def test_shells_complete_commands_options_and_baselines(here, tmp_path, words, o
     *before, last = words.split()[1:]
     items = BashComplete(cli, {}, "nsightkit", "_NSIGHTKIT_COMPLETE").get_completions(before, last)
     assert offered in [item.value for item in items]
+
+
+def test_what_commands_offer_is_what_the_analysis_knows():
+    """Commands write their choices out, as `--help` must not load the analysis."""
+    from nsightkit.analysis.roofs.levels import PRECISIONS
+    from nsightkit.analysis.roofs.rules import RULES
+    from nsightkit.analysis.work.paper_model import DTYPES
+
+    def choices(name, option):
+        command = cli.get_command(None, name)
+        return set(next(found.type.choices for found in command.params if found.name == option))
+
+    assert choices("classify", "rule") == choices("render", "rule") == set(RULES)
+    assert choices("roofline", "precision") == set(PRECISIONS)
+    assert choices("roofline", "dtype") == choices("utilization", "dtype") == choices("model", "dtype") == set(DTYPES)

@@ -90,7 +90,12 @@ def test_published_models(name, parameters, active, kv_bytes):
 
 
 def test_latent_attention_prints_the_formula_that_gives_its_figure():
-    done = CliRunner().invoke(cli, ["model", "deepseek-v3", "--prompt-len", "10", "--format", "json"])
-    row = next(r for r in json.loads(done.stdout) if (r["phase"], r["quantity"]) == ("prefill", "FLOP, attention"))
-    assert row["formula"] == "2 × layers × heads × (2 × latent width + rope width) × new × seen positions"
-    assert row["value"] == 2 * 61 * 128 * (2 * 512 + 64) * 10 * 10
+    """Prefill spreads the rows out to the heads: 128 + 64 values of a key, 128 of a value; a step leaves them as is."""
+    options = ["--prompt-len", "10", "--max-new-tokens", "1", "--format", "json"]
+    done = CliRunner().invoke(cli, ["model", "deepseek-v3", *options])
+    found = {r["phase"]: r for r in json.loads(done.stdout) if r["quantity"] == "FLOP, attention"}
+    assert found["prefill"]["formula"].startswith("2 × layers × heads × (nope + rope + value width) × new × seen")
+    assert found["prefill"]["value"] == 2 * 61 * 128 * (128 + 64 + 128) * 10 * 10
+    said = "2 × layers × heads × (2 × latent width + rope width) × new × seen positions"
+    assert found["decode"]["formula"] == said
+    assert found["decode"]["value"] == 2 * 61 * 128 * (2 * 512 + 64) * 11

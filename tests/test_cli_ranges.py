@@ -93,6 +93,19 @@ def test_as_nsys(run, report):
     assert invoke("ranges", run, "--as-nsys", report, "--tree").exit_code == 2
 
 
+def test_as_nsys_names_the_capture_where_there_are_several(run, tmp_path):
+    host = Host()
+    host.push("prefill")
+    host.launch(700)
+    host.pop()
+    other = write_run(tmp_path / "other", host)
+    alone = rows("ranges", run, "--as-nsys", "nvtx_kern_sum")
+    both = rows("ranges", run, other, "--as-nsys", "nvtx_kern_sum")
+    assert not any("capture_id" in row for row in alone)
+    assert len({row["capture_id"] for row in both}) == 2
+    assert sorted(row["total_ns"] for row in both if row["nvtx_range"] == "prefill") == [700, 900]
+
+
 def test_csv_holds_exact_values(run):
     result = invoke("ranges", run, "--format", "csv")
     found = {row["name"]: row for row in csv.DictReader(io.StringIO(result.stdout))}

@@ -12,6 +12,7 @@ import nsightkit
 from builders import counters as build
 from builders import torch as traces
 from nsightkit.analysis.kernel_names import describe_kernel
+from nsightkit.analysis.results import RooflinePoint, RooflineRow
 from nsightkit.analysis.roofs.roofline_rows import RooflineChoice, by_family, roofline_rows
 from nsightkit.capture.ceilings import Ceilings, write_ceilings
 from nsightkit.cli import cli
@@ -65,6 +66,28 @@ def test_sums_over_families_are_sums(tmp_path):
     (row,) = by_family(nsightkit.roofline_points(path))
     assert (row.name, row.total_ns, row.count) == ("GEMM", 1_500_000, 1)
     assert row.point.flop_per_byte == pytest.approx(8192 / 3)
+
+
+def test_the_roof_of_a_sum_is_that_of_its_work():
+    """Of two points under different roofs the times at the roof add up, and peak and bandwidth follow from them."""
+    peaks = ((8.0, 2.0, 4.0, 1.0), (2.0, 6.0, 1.0, 3.0))  # flop, bytes, peak, bandwidth: 2 and 2 s, 2 and 2 s
+    rows = [
+        RooflineRow(
+            "c", name, "GEMM", "analytic", "MEMORY", 10e9, 0.5, 1, "DRAM", moved, None,
+            RooflinePoint(name, "FP32", "DRAM", flop, moved, 10e9, flop / moved, flop / 10, peak / bandwidth, peak,
+                          bandwidth, min(peak, flop / moved * bandwidth), 0.2, "one source", tier="analytic"), flop,
+        )
+        for name, (flop, moved, peak, bandwidth) in zip("ab", peaks, strict=True)
+    ]  # fmt: skip
+    (whole,) = by_family(rows)
+    point = whole.point
+    assert (point.flop, point.moved_bytes, point.duration_ns) == (10.0, 8.0, 20e9)
+    assert point.peak_flop_per_s == pytest.approx(10 / 4)
+    assert point.peak_bytes_per_s == pytest.approx(8 / 4)
+    assert point.ridge_flop_per_byte == pytest.approx(1.25)
+    assert point.flop_per_s == pytest.approx(0.5)
+    assert point.roof_flop_per_s == pytest.approx(2.5)
+    assert point.efficiency == pytest.approx(4 / 20)
 
 
 def test_sums_over_ranges_take_the_innermost_range_of_the_call(tmp_path):
@@ -211,6 +234,11 @@ def test_counters_come_first_and_levels_are_rows():
     assert rows[0].point.moved_bytes == 2 * 4 * 2**26
     assert rows[1].point.moved_bytes == 6e8
     assert rows[2].point is None
+    assert [r.missing for r in rows[1:]] == [rows[0].missing, ("l1_bytes", "peak_l1_bytes_per_s")]
+    from nsightkit.cli.roofline import remarks
+
+    assert "no place at L1: not collected: l1_bytes (ncu --set roofline counts them)" in remarks(rows)
+    assert not any("no place at" in text for text in remarks(rows[:2]))
 
 
 def test_ceilings_of_a_cpu_are_no_roof_for_a_gpu(tmp_path):
@@ -343,6 +371,29 @@ def test_a_verdict_that_is_not_that_of_the_place_says_why(tmp_path):
     assert line.startswith(f"{row.name} is COMPUTE by its throughputs, not by its place: units of the SM")
     (plain,) = roofline_rows({"kernel_counters": [one]})
     assert (plain.bound, otherwise_bound([plain])) == ("MEMORY", [])
+    from nsightkit.cli.roofline_files import write_picture
+
+    drawn = [tmp_path / name for name in ("one.svg", "plain.svg")]
+    for path, shown in zip(drawn, (row, plain), strict=True):
+        write_picture(path, [shown], "t")
+    said = ["color: the verdict, not the side of the ridge" in path.read_text(encoding="utf-8") for path in drawn]
+    assert said == [True, False]
+
+
+def test_sums_of_one_family_are_told_apart_in_the_picture_too(tmp_path):
+    """Two GEMMs in two types of arithmetic, at places of their own: both points have a name."""
+    from nsightkit.cli.roofline_files import write_picture
+
+    copied = build.counters(build.copy(2**26), "h100-sxm")
+    names = ("sm90_gemm_a", "sm90_gemm_b")
+    rows = [copied | {"kernel_name": names[0], "tensor_bf16_flop": 1e12},
+            copied | {"kernel_name": names[1], "tensor_fp8_flop": 3e10}]  # fmt: skip
+    found = by_family(roofline_rows({"kernel_counters": rows}))
+    write_picture(tmp_path / "f.svg", found, "t")
+    drawn = (tmp_path / "f.svg").read_text(encoding="utf-8")
+    assert {row.name for row in found} == {"GEMM"}
+    assert "GEMM (tensor BF16)" in drawn
+    assert "GEMM (tensor FP8)" in drawn
 
 
 def test_sums_of_one_family_under_two_roofs_are_told_apart(tmp_path):

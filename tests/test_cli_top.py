@@ -43,6 +43,15 @@ def test_json_has_the_fields_of_the_record(busy: Path) -> None:
     assert rows(busy, "--tokens", 10)[0]["per_token_ns"] == 150.0
 
 
+def test_programs_get_all_rows_unless_they_ask_for_fewer(tmp_path: Path) -> None:
+    kernels = tuple(Kernel(f"k{at}", 100 * at, 100 * at + 50) for at in range(33))
+    path = write_sqlite(tmp_path / "many.sqlite", Capture(kernels))
+    for by in ("kernel", "range,kernel"):
+        assert len(rows(path, "--by", by)) == 33
+        assert len(rows(path, "--by", by, "--limit", 5)) == 5
+        assert len(top(path, "--by", by).stdout.splitlines()) == 4 + 20
+
+
 def test_limit_and_the_share_that_is_hidden(busy: Path) -> None:
     assert len(rows(busy, "--limit", 1)) == 1
     assert len(rows(busy, "--limit", 0)) == 2

@@ -191,6 +191,11 @@ def test_a_failed_launch_is_counted_and_in_no_total():
     assert (sums.launch_count, sums.untimed_count, sums.total_ns) == (2, 1, 5)
 
 
+def test_the_geometry_of_profiled_launches_is_grid_and_block():
+    rows = [{"capture_id": "a", **counter_row("k", index), "grid_y": 3} for index in range(2)]
+    assert sum_counted(rows).kernels["k"].geometries == {"64×3×1 / 128×1×1": 2}
+
+
 def test_profiled_launches_of_another_geometry_are_not_the_same_work():
     base = sum_counted([{"capture_id": "a", **counter_row("k", duration_ns=100.0)}])
     head = sum_counted([{"capture_id": "a", **counter_row("k", duration_ns=300.0), "grid_x": 4096}])

@@ -117,7 +117,6 @@ def test_the_counts_equal_the_labels(values):
 
 # --- the raw data of the DeepSeek-OCR kernel study, and the numbers it prints
 
-MEANS = ("sm", "dram", "memory", "achieved_occupancy", "l1_hit_rate", "l2_hit_rate", "duration_us")
 DSOCR_V2 = {
     "COMPUTE": (4, (36.21, 9.89, 32.23, 31.51, 6.54, 71.93, 137.44)),
     "MEMORY": (9, (9.38, 34.23, 41.20, 43.22, 9.51, 16.40, 9.67)),

@@ -153,6 +153,15 @@ def test_hostile_names_stay_text():
     assert "<s>\\n\\u001b" in text
 
 
+def test_numbers_that_a_double_cannot_hold_are_text():
+    host = Host()
+    host.launch(5, "first")
+    host.launch(5, "second")
+    host.kernels[0]["graph_node_id"], host.kernels[1]["graph_node_id"] = (1 << 60) + 1, 7
+    events = [event for event in trace_events(inputs_of(host.tables())) if event.get("cat") == "kernel"]
+    assert [event["args"]["graph_node_id"] for event in events] == ["1152921504606846977", 7]
+
+
 def test_several_captures_keep_their_processes_apart(tmp_path):
     path = tmp_path / "all.json"
     count = write_trace(path, [inputs_of(busy_host().tables()), inputs_of(busy_host().tables())])

@@ -153,7 +153,9 @@ class TestRules:
         model = shape_of_name("gpt2-medium")
         least = paper.prefill_cost(model, paper.Work(prompt=512, new_tokens=1)).flop
         counted = Counted("x", "v1", "prefill", least / 2, 1e9, 1e6, 10, 512)
-        assert "with a prompt of 512 take" in texts_of(counted=(counted,), model=model, prompt=32)
+        text = texts_of(counted=(counted,), model=model, prompt=32)
+        assert "with a prompt of 512 take" in text
+        assert f"the intensity of {least / 2 / 1e9:.3g} FLOP/B is too low" in text
         assert rules_of(counted=(replace(counted, flop=least),), model=model, prompt=32) == []
 
     def test_rules_that_applied_are_told_from_those_that_did_not(self):
@@ -315,6 +317,7 @@ def test_own_results_speak_the_same_language(tmp_path):
     assert only.tokens_per_s_aggregate == pytest.approx(2 * 1e3 / 3)
     assert len(only.samples_ms) == 5
     assert only.ci_ms[0] <= only.ci_ms[1]
+    assert only.steps_ms == pytest.approx(sorted(only.samples_ms)[2])  # no other time was recorded for the decode
     assert only.parts_ms == (("attention", 1.0),)
     assert only.model.mlp_width == 32
     assert json.loads((tmp_path / "r.json").read_text())["workload"] == "kv_variants"

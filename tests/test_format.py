@@ -46,6 +46,15 @@ def test_a_share_that_is_not_all_or_nothing_is_never_printed_so(value):
     assert not re.fullmatch(r"(0(\.0+)?|100(\.0+)?) %", fmt.share(value))
 
 
+@pytest.mark.parametrize(
+    ("largest", "unit", "scale"),
+    [(1000, "ns", (1e3, "µs")), (999, "ns", (1.0, "ns")), (1e9, "byte/s", (1e9, "GB/s")), (-2e6, "ns", (1e6, "ms")),
+     (0.4, "1", (0.01, "%")), (5000, "count", (1.0, ""))],
+)  # fmt: skip
+def test_an_axis_takes_the_unit_of_its_end(largest, unit, scale):
+    assert fmt.axis_scale(largest, unit) == scale
+
+
 @pytest.mark.parametrize("unit", list(fmt.BY_UNIT))
 def test_missing_is_a_dash_in_every_unit(unit):
     assert fmt.with_unit(None, unit) == fmt.MISSING

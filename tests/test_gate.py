@@ -51,6 +51,7 @@ def test_conditions(text, expected):
         ("total_ns >= +3%", "is no condition"),
         ("total_ns > ", "is no condition"),
         ("wall_ns > +3%", "unknown metric wall_ns"),
+        ("Total_NS > +3%", "unknown metric Total_NS; did you mean total_ns"),
         ("total_ns > +3 parsecs", "unknown unit parsecs"),
         ("launch_count > +3ms", "unknown unit ms"),
         ("thread:1.total_ns > +3%", "unknown scope thread"),

@@ -48,11 +48,11 @@ def test_resolving_never_fails_and_never_invents(raw):
     found = metrics.resolve(raw, "9.0")
     assert set(found) == set(metrics.counters())
     for name, value in found.items():
-        used = metrics.resolve_one(name, raw, "9.0")
-        assert (used is None) == (value is None)
+        ways = [way for way in metrics.counters()[name].alternatives if way.applies_to(9.0)]
+        used = next((way for way in ways if way.value(raw) is not None), None)
+        assert value == (None if used is None else used.value(raw))
         if used is not None:
-            assert used[0] == value
-            assert all(part in raw for _, parts in metrics.parse_expression(used[1]) for part in parts)
+            assert all(part in raw for _, parts in metrics.parse_expression(used.text) for part in parts)
 
 
 def test_dram_bytes_prefer_sums_and_fall_back_to_rate_times_duration():

@@ -11,7 +11,9 @@ from builders import ncu
 from builders.ncu import PrintedLaunch, Quirks
 from nsightkit.errors import IngestError
 from nsightkit.ingest import ncu_csv, ncu_report
+from nsightkit.ingest.ncu_merge import Reading
 from nsightkit.ingest.ncu_numbers import number_format
+from nsightkit.ingest.ncu_rows import Launch, agreed_facts
 from nsightkit.ingest.ncu_text import split
 from nsightkit.ingest.ncu_units import to_base
 
@@ -566,3 +568,20 @@ def test_the_pages_that_ncu_prints_agree_with_each_other_and_with_the_report(sha
                     assert theirs == pytest.approx(ours, rel=0.006, abs=0.006), (stem, name)
                 else:
                     assert theirs == ours, (stem, name)
+
+
+@pytest.mark.parametrize(("other", "agree"), [(1.0099, True), (1.0101, False), (0.9901, True), (0.9899, False)])
+def test_two_pages_agree_where_the_digits_that_they_print_overlap(other, agree):
+    first, second = Reading("s", 1.0, 0.005, None, "raw.csv"), Reading("s", other, 0.005, None, "details.csv")
+    assert first.agrees_with(second) is second.agrees_with(first) is agree
+
+
+def test_facts_of_the_gpu_are_those_that_all_launches_share():
+    first = Launch("k", gpu_name="NVIDIA H100", compute_capability="9.0")
+    assert agreed_facts([first, Launch("unknown")]) == {"gpu_name": "NVIDIA H100", "compute_capability": "9.0"}
+    assert agreed_facts([first, Launch("k", gpu_name="NVIDIA H800", compute_capability="9.0")]) == {
+        "compute_capability": "9.0"
+    }
+    assert agreed_facts([first, Launch("k", gpu_name="NVIDIA H100", compute_capability="8.0")]) == {
+        "gpu_name": "NVIDIA H100"
+    }

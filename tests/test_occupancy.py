@@ -46,6 +46,24 @@ def test_limiters(chip, block, stated, counters, limiter):
     assert found == limiter or (limiter and found and limiter in found)
 
 
+# Warps, blocks and KiB of shared memory that an SM holds. Source: CUDA C++ Programming Guide, "Compute Capabilities".
+HOLDS = {"7.0": (64, 32, 96), "7.2": (64, 32, 96), "7.5": (32, 16, 64), "8.0": (64, 32, 164), "8.6": (48, 16, 100),
+         "8.7": (48, 16, 164), "8.9": (48, 24, 100), "9.0": (64, 32, 228), "10.0": (64, 32, 228), "10.3": (64, 32, 228),
+         "12.0": (48, 24, 100), "12.1": (48, 24, 100)}  # fmt: skip
+
+
+@pytest.mark.parametrize("chip", HOLDS)
+def test_what_an_sm_holds(chip):
+    warps, blocks, shared = HOLDS[chip]
+    reserved = 1 if float(chip) >= 8 else 0
+    registers = {"registers_per_thread": 16.0}
+    for fit, size in ((2, shared / 2), (1, shared / 2 + 0.5)):
+        taken = registers | {"dynamic_shared_memory_bytes": (size - reserved) * 1024}
+        assert occupancy_limiter(kernel("128×1×1", 100 * fit * 4 / warps, **taken), chip) == "shared memory"
+    whole = occupancy_limiter(kernel("32×1×1", 100 * blocks / warps, **registers), chip)
+    assert whole == "the number of blocks"
+
+
 STATED = dict.fromkeys(("blocks_by_registers", "blocks_by_shared_memory", "blocks_by_warps", "blocks_by_limit"), 16.0)
 
 
@@ -108,6 +126,7 @@ def test_advice_goes_to_its_kernel_and_the_largest_estimate_counts():
             "estimated_speedup_pct": 60.0,
         },
         {**base, "launch_index": 1, "rule": "Fine", "kind": "OK", "speedup_kind": None, "estimated_speedup_pct": None},
+        {**base, "launch_index": 1, "rule": "Mute", "message": "", "speedup_kind": None, "estimated_speedup_pct": None},
         {**base, "launch_index": 9, "rule": "Nobody", "speedup_kind": "GLOBAL", "estimated_speedup_pct": 99.0},
     ]
     found = advice_by_kernel(results, launches, kernels)

@@ -147,6 +147,12 @@ class TestCommand:
         assert found["stated"]["bytes_share"] == pytest.approx(3e6 / 4e-6 / 3350e9)
         assert found["sampled"]["bytes_share"] == pytest.approx(0.75)
         assert "above 100 %" in result.stderr
+        pattern = CliRunner().invoke(
+            cli, ["utilization", str(path), "--model", "gpt2", "--in", "dec*", "--format", "json"]
+        )
+        assert pattern.stdout == result.stdout
+        unknown = CliRunner().invoke(cli, ["utilization", str(path), "--in", "decod_stp"])
+        assert "is it 'decode_step'?" in unknown.stderr
 
     def test_a_phase_on_two_gpus_is_one_line_of_their_mean(self, tmp_path):
         """1 µs at 75 % on one GPU and 3 µs at 25 % on the other."""

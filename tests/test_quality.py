@@ -70,6 +70,13 @@ CASES = [
         "where torch sees a GPU",
     ),
     (
+        {"cpu_operators": pa.table({"operator_name": ["aten::mm", "aten::record_stream"]})},
+        facts(backend="torch"),
+        "usable",
+        "operators that only a GPU has were called, but no GPU was traced",
+        "ProfilerActivity.CUDA",
+    ),
+    (
         {"cuda_api_calls": calls("cudaGraphLaunch_v10000", "cudaGraphLaunch_v10000")},
         WELL,
         "unusable",
@@ -167,6 +174,13 @@ CASES = [
     ),
     (
         {"kernel_launches": kernels()},
+        facts(backend="torch", overhead_ratio=1.3),
+        "usable",
+        "1.30 times as long: no idle or launch-bound",
+        "a larger batch",
+    ),
+    (
+        {"kernel_launches": kernels()},
         facts(overhead_ratio=None),
         "usable",
         "overhead of tracing is not known",
@@ -242,3 +256,47 @@ def test_worst_comes_first():
     quality = judge_capture(tables, facts(overhead_ratio=2.0))
     assert quality.verdict == "unusable"
     assert [reason.verdict for reason in quality.reasons] == ["unusable", "usable", "usable"]
+
+
+def launched(*rows):
+    """Rows of kernels or calls from (name, correlation id, process)."""
+    names, ids, processes = zip(*rows, strict=True)
+    return pa.table({
+        "name": pa.array(names).dictionary_encode(), "start_ns": pa.array(range(len(rows)), pa.int64()),
+        "correlation_id": pa.array(ids, pa.int64()), "process_id": pa.array(processes, pa.int64()),
+        "graph_node_id": pa.nulls(len(rows), pa.int64()),
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kernel", "told"),
+    [
+        (("k", 7, 1), ("1 of 2 launches of graphs",)),
+        (("k", 7, 2), ("2 launches of graphs",)),
+        (("k", None, 1), ("2 launches of graphs",)),
+    ],
+)
+def test_a_graph_whose_kernels_share_its_correlation_id_is_not_hidden(kernel, told):
+    # torch.profiler names no node: 34 kernels carry the id of the cudaGraphLaunch that ran them.
+    two = launched(("cudaGraphLaunch", 7, 1), ("cudaGraphLaunch", 9, 1))
+    trace = facts(backend="torch")
+    (reason,) = judge_capture({"cuda_api_calls": two, "kernel_launches": launched(kernel)}, trace).reasons
+    assert all(words in reason.text for words in told)
+    both = launched(("k", 7, 1), ("k", 9, 1), ("k", 9, 1))
+    assert judge_capture({"cuda_api_calls": two, "kernel_launches": both}, trace).reasons == ()
+
+
+@pytest.mark.parametrize(("tables", "told"), [({"nvtx_ranges": ranges(("a", 0, 1))}, 1),
+                                              ({"cuda_api_calls": calls("cudaMalloc")}, 2)])  # fmt: skip
+def test_the_overhead_of_a_trace_without_gpu_or_operators_is_not_asked_for(tables, told):
+    reasons = judge_capture(tables, CaptureFacts("nsys", made_elsewhere=True)).reasons
+    assert len(reasons) == told
+    assert reasons[0].text.startswith("no kernels")
+
+
+@pytest.mark.parametrize(
+    "overhead", [{"overhead_ratio": 1.3}, {"overhead_ratio": None, "overhead_interval": (2.0, 9.0)}]
+)
+def test_no_remedy_for_torch_names_an_option_that_torch_refuses(overhead):
+    quality = judge_capture({"kernel_launches": kernels()}, facts(backend="torch", **overhead))
+    assert [reason.remedy for reason in quality.reasons if "--range" in reason.remedy] == []

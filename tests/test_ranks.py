@@ -1,5 +1,6 @@
 """Ranks side by side: planted stragglers are found, waits are those of the collectives, ranges show who is slow."""
 
+import csv
 import json
 from dataclasses import replace
 
@@ -134,6 +135,9 @@ def test_a_matrix_of_many_ranks(tmp_path):
     assert "rank 8" in shown  # as "most on"; nine columns are too wide
     rows = json.loads(invoke(tmp_path / "job", "--show", "ranges", "--format", "json").stdout)
     assert len(rows[0]["rank_ns"]) == 9
+    [uneven, even] = csv.DictReader(invoke(tmp_path / "job", "--show", "ranges", "--format", "csv").stdout.splitlines())
+    assert [uneven[f"rank {rank}"] for rank in range(9)] == [str(100 * (rank + 1)) for rank in range(9)]
+    assert (even["rank 4"], even["rank 5"]) == ("0", "10")
 
 
 def invoke(*arguments):

@@ -1,4 +1,7 @@
-"""The GitHub Actions recipe of the documentation: valid, made of commands that exist, red where the gate says so."""
+"""The GitHub Actions recipe of the documentation: valid, made of commands that exist, red where the gate says so.
+
+And the recipe of the Makefile where Python is too old.
+"""
 
 import os
 import re
@@ -25,6 +28,18 @@ def workflow():
 @pytest.fixture(scope="module")
 def steps(workflow):
     return {step["name"]: step for step in workflow["jobs"]["gate"]["steps"] if "name" in step}
+
+
+def test_an_old_python_is_told_before_anything_is_made(tmp_path):
+    old = tmp_path / "old-python"
+    old.write_text('#!/bin/sh\n[ "$1" = -V ] && echo Python 3.10.13\nexit 1\n', encoding="utf-8")
+    old.chmod(0o755)
+    line = ["make", "demo", f"PYTHON={old}", f"VENV={tmp_path / 'venv'}"]
+    done = subprocess.run(line, cwd=RECIPES.parents[1], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert f"needs Python 3.11 or newer, and {old} is Python 3.10.13; name another one:" in done.stdout
+    assert "make demo PYTHON=" in done.stdout
+    assert not (tmp_path / "venv").exists()
 
 
 def test_it_runs_on_pull_requests_with_few_rights(workflow):

@@ -1,12 +1,18 @@
 """The whole run: each verdict with the numbers that decide, and none where they are missing."""
 
+import json
+from dataclasses import replace
+
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builders.nsys import Call, Capture, Graph, Kernel, write_sqlite
 from nsightkit.analysis.results import RooflineRow
 from nsightkit.analysis.timeline.run_verdict import (
     NO_BOUNDS,
+    NO_GRAPHS,
     NO_OVERHEAD,
     NO_TIMELINE,
     RUN_BOUNDS,
@@ -17,6 +23,7 @@ from nsightkit.analysis.timeline.run_verdict import (
     share_of,
 )
 from nsightkit.analysis.timeline.whole_run import COSTS, RunFigures
+from nsightkit.cli import cli
 from nsightkit.errors import AnalysisError
 
 
@@ -34,6 +41,39 @@ def test_launch_bound_needs_idle_time_an_empty_queue_and_little_tracing():
     assert found.bound == "LAUNCH"
     assert found.inputs["idle_share"] == 0.6
     assert found.thresholds["empty_queue_share_of_idle"] == 0.5
+
+
+def test_idle_time_beside_hidden_graphs_proves_nothing():
+    found = judge_run(replace(figures(**LAUNCHES), hidden_graph_count=3))
+    assert (found.bound, found.missing) == ("UNKNOWN", (NO_GRAPHS,))
+    assert "3 launches of CUDA graphs have no traced work" in found.reason
+
+
+@pytest.mark.parametrize(("ratio", "bound"), [(1.02, "TRANSFER"), (None, "UNKNOWN"), (1.4, "UNKNOWN")])
+def test_idle_time_inside_blocking_copies_counts_where_tracing_allows(ratio, bound):
+    known = replace(figures(idle=0.5, ratio=ratio, GPU=0.4, TRANSFER=0.6), waited={"TRANSFER": 0.5})
+    assert judge_run(known).bound == bound
+    assert judge_run(replace(known, waited={"TRANSFER": 0.1})).bound == "TRANSFER"
+
+
+def test_the_command_gives_no_verdict_where_graphs_are_hidden(tmp_path):
+    calls = [Call("cudaLaunchKernel_v7000", 90_000 * at, 90_000 * at + 2_000, correlation=at + 1) for at in range(9)]
+    kernels = [Kernel("gemm", 90_000 * at + 3_000, 90_000 * at + 6_000, correlation=at + 1) for at in range(9)]
+    eager = write_sqlite(tmp_path / "eager.sqlite", Capture(tuple(kernels), tuple(calls)))
+    assert _verdict(eager)["bound"] == "LAUNCH"
+    calls.append(Call("cudaGraphLaunch_v10000", 3_000, 5_000, correlation=99))
+    hidden = write_sqlite(tmp_path / "hidden.sqlite", Capture(tuple(kernels), tuple(calls)))
+    assert _verdict(hidden)["bound"] == "UNKNOWN"
+    # Graphs that were traced as a whole have their time, also where nothing else ran.
+    graphs = Capture((), (calls[-1],), graphs=(Graph(6_000, 9_000, correlation=99),))
+    found = _verdict(write_sqlite(tmp_path / "graphs.sqlite", graphs))
+    assert (found["inputs"]["span_ns"], found["inputs"]["gpu_share"]) == (3_000.0, 1.0)
+
+
+def _verdict(path):
+    done = CliRunner().invoke(cli, ["verdict", str(path), "--tracing-ratio", "1.0", "--format", "json"])
+    [found] = json.loads(done.stdout)
+    return found
 
 
 @pytest.mark.parametrize(
@@ -84,7 +124,10 @@ def test_exposed_copies_and_communication(name):
 def test_a_busy_gpu_is_bound_by_what_its_kernels_are():
     busy = figures(idle=0.02, empty=0.5, GPU=0.97, LAUNCH=0.03)
     assert judge_run(busy, {"MEMORY": 0.7, "UNKNOWN": 0.3}).bound == "MEMORY"
-    assert judge_run(busy, {"COMPUTE": 0.8, "MEMORY": 0.2}).bound == "COMPUTE"
+    compute = judge_run(busy, {"COMPUTE": 0.8, "MEMORY": 0.2})
+    assert (compute.bound, compute.inputs["compute_bound_share"]) == ("COMPUTE", 0.8)
+    assert compute.thresholds == pytest.approx({"gpu_share": 0.7, "bound_share": 0.5})
+    assert "kernels bound by compute hold 80 % of that" in compute.reason
     unknown = judge_run(busy, {"UNKNOWN": 0.9, "MEMORY": 0.1})
     assert (unknown.bound, unknown.missing) == ("UNKNOWN", (NO_BOUNDS,))
     assert judge_run(busy).missing == (NO_BOUNDS,)

@@ -138,7 +138,8 @@ def test_a_folder_of_runs_is_answered_with_a_run(tmp_path):
 
 
 def test_an_empty_folder_says_so(tmp_path):
-    assert find_sources([tmp_path])[1][0].reason == f"{tmp_path}: no capture in this folder"
+    reason = find_sources([tmp_path])[1][0].reason
+    assert reason.startswith(f"{tmp_path}: no capture in this folder or below; name a capture")
 
 
 def test_our_own_logs_are_no_captures(tmp_path):
@@ -152,7 +153,33 @@ def test_names_of_captures_are_unique(tmp_path):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "trace.json").write_text(json.dumps({**TRACE, "name": folder}))
     sources, _ = found(tmp_path)
-    assert sorted(sources) == ["trace", "trace-2"]
+    assert sorted(sources) == ["a-trace", "b-trace"]
+
+
+def test_captures_of_one_name_are_called_after_as_few_folders_as_tell_them_apart(tmp_path):
+    for at, file in enumerate(("node0/gpu0/x", "node0/gpu1/x", "node1/gpu0/x", "node1/gpu0/y", "node1/a b/z", "c/z")):
+        path = tmp_path / f"{file}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({**TRACE, "name": at}))
+    (tmp_path / "c" / "z.trace.json").write_text(json.dumps({**TRACE, "name": "in the same folder"}))
+    sources, _ = found(tmp_path)
+    assert sorted(sources) == ["a-b-z", "c-z", "c-z-2", "node0-gpu0-x", "node0-gpu1-x", "node1-gpu0-x", "y"]
+
+
+def test_a_folder_stands_once_in_the_name_of_captures_that_share_theirs(tmp_path):
+    for at, run in enumerate(("monday", "tuesday")):
+        path = tmp_path / run / "capture" / "profile.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({**TRACE, "name": at}))
+    assert sorted(found(tmp_path)[0]) == ["monday-capture-profile", "tuesday-capture-profile"]
+
+
+def test_of_copies_the_one_that_states_its_rank_is_read(tmp_path):
+    for name in ("a-copy.json", "job-rank3.json", "z-copy.json"):
+        (tmp_path / name).write_text(json.dumps(TRACE))
+    sources, failures = find_sources([tmp_path])
+    assert [source.capture_id for source in sources] == ["job-rank3"]
+    assert {f.reason for f in failures} == {"a copy of job-rank3.json, which is read"}
 
 
 def test_every_shared_capture_has_the_reader_of_its_folder(shared_data):

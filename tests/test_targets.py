@@ -171,6 +171,15 @@ class TestChoice:
             plan(launches, ranges, range_name="decode")
         assert caught.value.slug == "no-targets"
 
+    @pytest.mark.parametrize("asked", ["decode", "decode@model"])
+    def test_range_of_a_domain_is_said_to_be_one(self, asked):
+        launches, ranges = decode()
+        tables = timeline(launches, ranges)
+        spans = tables.nvtx_ranges
+        spans = spans.set_column(spans.schema.get_field_index("domain"), "domain", pa.array(["model"] * len(ranges)))
+        with pytest.raises(AnalysisError, match="the range 'decode' is of the NVTX domain model: "):
+            plan_targets(replace(tables, nvtx_ranges=spans), Wish(asked))
+
 
 class TestNames:
     @pytest.mark.parametrize(
@@ -258,7 +267,8 @@ class TestJoin:
         found = plan(*decode(), range_name="decode")
         join = self.joined(found, self.rows(found, nvtx_path=path))
         assert [row.launch_indices for row in join.rows] == [()]
-        assert join.outside_count == len(found.expected)
+        count = len(found.expected)
+        assert join.notes[0] == f"{count} launches were profiled outside the range and are not joined to it"
 
     def test_failed_launches_are_no_duration(self):
         found = plan(*decode(), range_name="decode")

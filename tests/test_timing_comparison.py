@@ -13,6 +13,7 @@ from nsightkit.analysis.compare.noise import NoiseOptions
 from nsightkit.analysis.compare.timing_comparison import TimedSide, compare_timings
 from nsightkit.analysis.foreign_results import Results, Timing
 from nsightkit.cli import cli
+from nsightkit.cli.timings import timing_summary
 
 
 def timing(**changes):
@@ -103,6 +104,13 @@ class TestVerdicts:
         assert [row.verdict for row in compared(base, head).rows] == ["slower"]
         assert [row.verdict for row in compared(head, base).rows] == ["faster"]
         assert [row.verdict for row in compared(base[:4], head[:4]).rows] == [None]
+
+    def test_settings_that_were_judged_are_counted_apart_from_those_described(self):
+        sides = [[timing(source=str(n), decode_ms=ms + n / 10) for n in range(5)] for ms in (100, 120)]
+        assert timing_summary(compared(*sides)).endswith("Verdicts: 1 slower.")
+        for side in sides:
+            side.append(timing(source="9", prompt=999, decode_ms=100))
+        assert timing_summary(compared(*sides)).endswith("Verdicts: 1 slower; 1 described, not judged.")
 
     def test_copies_are_no_measurements(self):
         copies = [timing(source=f"copy {n}") for n in range(5)]

@@ -46,6 +46,7 @@ def test_the_wheel_holds_package_templates_and_workloads_and_nothing_else(wheel)
     assert "nsightkit/workloads/kv_decode.py" in names
     assert "nsightkit/metrics.toml" in names
     assert "nsightkit/docs/errors.md" in names
+    assert "nsightkit/py.typed" in names
     assert not [name for name in names if name.endswith((".pyc", ".env")) or "tests" in name.split("/")]
 
 

@@ -17,10 +17,16 @@ from nsightkit.analysis.work.formulas import FORMULAS, WRAPPERS, OperatorCall, w
 from nsightkit.analysis.work.formulas.attention import pairs_under_mask
 from nsightkit.analysis.work.formulas.call import KernelShape, Tensor, call_of
 from nsightkit.analysis.work.formulas.reduction import kept_elements
-from nsightkit.analysis.work.work_model import NO_FORMULA, NO_OPERATOR, TIMELINE_ONLY, call_records, time_with_work
+from nsightkit.analysis.work.work_model import NO_FORMULA, NO_OPERATOR, TIMELINE_ONLY, call_records
 from nsightkit.ingest.dataset import open_dataset
 
 B200 = Gpu("NVIDIA B200", "10.0", 148)
+
+
+def time_with_work(records):
+    """Return (time of calls that have a figure for their work, time of all)."""
+    items = list(records)
+    return sum(r.time_ns for r in items if r.work), sum(r.time_ns for r in items)
 
 
 def rows_of(path):
@@ -359,6 +365,14 @@ def test_no_call_breaks_a_formula_and_no_figure_is_negative(name, inputs, values
     work = work_of(OperatorCall(name, tuple(inputs), tuple(values)))
     if work is not None:
         assert min(work.flop, work.read_bytes, work.written_bytes) >= 0
+
+
+def test_where_has_a_figure_only_beside_a_tensor_that_gives_the_type():
+    condition, values = tensor(8, dtype="bool"), tensor(8, dtype="float")
+    assert work_of(call("aten::where", condition, values, None)).moved_bytes == 8 + 2 * 8 * 4
+    assert work_of(call("aten::where", condition, condition, condition)).moved_bytes == 4 * 8
+    assert work_of(call("aten::where", condition, None, None)) is None  # of numbers the trace has no type
+    assert work_of(call("aten::where", condition)) is None  # as many places as are true
 
 
 def test_the_type_of_a_list_comes_from_the_kernel_or_is_assumed():

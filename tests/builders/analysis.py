@@ -239,7 +239,7 @@ def make_story(analysis: Analysis, names: tuple[str, ...] = ("prefill", "decode"
     activity = Activity("timeline", 676_000_000, strips, series, Chains(40, 100, 9_000_000, 5_000_000), 134_000_000)
     phases = Phases(
         names, ("GEMM", "elementwise"), tuple((9_000_000 // (i + 1), 1_000_000) for i in range(len(names))),
-        tuple(10 for _ in names), tuple(Segment(i, i * 100_000_000, (i + 1) * 90_000_000) for i in range(len(names))),
+        tuple(Segment(i, i * 100_000_000, (i + 1) * 90_000_000) for i in range(len(names))),
         {name: ((" / ".join(names), 0.75),) for name in first},
     )  # fmt: skip
     rule = KernelAdvice(

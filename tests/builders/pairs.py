@@ -257,7 +257,9 @@ def write_run(path, rows, counters=(), **info):
     run = Run(path)
     notes = info.pop("notes", ())
     scope = info.pop("scope", "whole capture")
-    captures = [Capture("nsys", "nsys", "2025.1", scope=scope, notes=notes)] if rows is not None else []
+    settings = info.pop("settings", {})
+    whole = Capture("nsys", "nsys", "2025.1", scope=scope, notes=notes, settings=settings)
+    captures = [whole] if rows is not None else []
     if rows is not None:
         kept = rows.drop_columns(["capture_id"])
         parquet.write_table(run.table_path("kernel_launches", "nsys"), KERNEL_LAUNCHES, kept, {"capture_id": "nsys"})
