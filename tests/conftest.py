@@ -95,13 +95,6 @@ def hears_signals() -> Iterator[None]:
         signal.signal(number, handler)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Ask the real tools again: on a busy machine nsys now and then loses its own agent and says so."""
-    for item in items:
-        if item.get_closest_marker("nsight"):
-            item.add_marker(pytest.mark.flaky(reruns=2, reruns_delay=1))
-
-
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write what tests compare with tests/golden anew")
 

@@ -16,6 +16,7 @@ from nsightkit.cli import cli
 from nsightkit.ingest import open_dataset
 from nsightkit.metrics import resolve
 from nsightkit.run import Run
+from real_tools import answered
 
 pytestmark = pytest.mark.nsight
 
@@ -80,17 +81,17 @@ class TestParsers:
         words = shlex.split(profile("work.py", "--tool", "nsys", "--dry-run", "-o", "r", *args).stdout)[1:]
         # With a program that does not exist, the first complaint is of it only if the options were accepted.
         line = [*words[: words.index("--output") + 2], "/no/such/program"]
-        done = subprocess.run(line, capture_output=True, text=True, check=False)
-        said = done.stdout + done.stderr
+        said = answered(line).stdout
         assert "unrecognised option" not in said
         assert "Illegal" not in said
         assert "cannot be specified more than once" not in said
-        assert "not found" in said
+        assert "not found" in said, said
 
     def test_nsys_complaint_comes_before_the_missing_program(self, here):
-        done = subprocess.run(["nsys", "profile", "--no-such=1", "/no/such/program"], capture_output=True, text=True,
-                              check=False)  # fmt: skip
-        assert "unrecognised option '--no-such=1'" in done.stdout + done.stderr
+        assert (
+            "unrecognised option '--no-such=1'"
+            in answered(["nsys", "profile", "--no-such=1", "/no/such/program"]).stdout
+        )
 
     @pytest.mark.parametrize("args", NCU_OPTIONS)
     def test_ncu_accepts_every_line(self, here, args):
@@ -98,8 +99,7 @@ class TestParsers:
         (here / "r" / "capture").mkdir(parents=True)
         words = shlex.split(printed)[1:]
         line = [*words[: words.index("--export") + 2], "true"]
-        done = subprocess.run(line, capture_output=True, text=True, check=False)
-        said = done.stdout + done.stderr
+        said = answered(line).stdout
         assert not re.search(r"unrecogni[sz]ed|ambiguous|invalid|the argument|required", said), said
         # Past the parser it looks for a driver, or with one for kernels.
         assert "CUDA driver" in said or "No kernels were profiled" in said
@@ -114,8 +114,7 @@ def parsed_by(line):
     else:
         Path(words[words.index("--export") + 1]).parent.mkdir(parents=True, exist_ok=True)
         words = [*words[: words.index("--export") + 2], "true"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    return done.stdout + done.stderr
+    return answered(words).stdout
 
 
 @pytest.mark.parametrize("line", recipe_lines())

@@ -15,6 +15,7 @@ from nsightkit.errors import IngestError, ToolError
 from nsightkit.ingest import find_sources, nsys_parquet, nsys_report
 from nsightkit.ingest.reader import CaptureData
 from nsightkit.tables import TABLES
+from real_tools import answered
 
 MAGIC = b"NVIDIA Tegra Profiler Report 2025@1@1@1"
 
@@ -146,7 +147,8 @@ def test_a_real_capture_by_every_road(tmp_path: Path, nsight_path: Path, monkeyp
         sys.executable,
         "work.py",
     ]
-    subprocess.run(profile, cwd=tmp_path, capture_output=True, check=True)
+    done = answered(profile, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
     expected = None
     for kind in (None, "parquetdir", "arrowdir"):
         path = tmp_path / "run.nsys-rep"

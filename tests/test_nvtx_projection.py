@@ -3,13 +3,14 @@
 import random
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builders.timeline import Host, tables_of
 from nsightkit.analysis import arrays
-from nsightkit.analysis.arrays import dense
+from nsightkit.analysis.arrays import dense, narrow_ints
 from nsightkit.analysis.ranges import launch_join, range_forest, range_projection, range_summary, span_projection
 from nsightkit.analysis.ranges.launch_join import join_launches
 from nsightkit.analysis.ranges.nvtx_projection import attribute
@@ -328,3 +329,11 @@ def test_sums_in_small_blocks_are_the_same_sums(monkeypatch, options):
         monkeypatch.setattr(module, "CHUNK", 3)
     assert summarize_ranges([attribution_of(capture) for capture in tables], options) == whole
     assert {row.kind for row in whole.rows} == {"push_pop", "start_end"}
+
+
+def test_narrow_numbers_keep_their_width_and_nulls_are_replaced():
+    table = pa.table({"whole": pa.array([3, 1], pa.int32()), "gap": pa.array([3, None], pa.int32())})
+    whole, gap, absent = (narrow_ints(table, name, 7) for name in ("whole", "gap", "absent"))
+    assert (whole.tolist(), whole.dtype) == ([3, 1], np.int32)
+    assert gap.tolist() == [3, 7]
+    assert absent.tolist() == [7, 7]

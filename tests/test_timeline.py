@@ -21,6 +21,7 @@ from builders.timeline import (
 from builders.torch import write
 from nsightkit.analysis.ranges.nvtx_projection import attribute
 from nsightkit.analysis.ranges.repetitions import repetitions
+from nsightkit.analysis.timeline import gaps
 from nsightkit.analysis.timeline.accounting import broken, check_timeline
 from nsightkit.analysis.timeline.copy_rates import copy_rates
 from nsightkit.analysis.timeline.gaps import CAUSES
@@ -118,7 +119,9 @@ def test_parts_equal_a_count_of_moments(seed):
     }  # fmt: skip
 
 
-def test_each_cause():
+@pytest.mark.parametrize("block", [1, 2, 1 << 18])
+def test_each_cause(monkeypatch, block):
+    monkeypatch.setattr(gaps, "_BLOCK", block)
     host = Host()
     host.launch(10_000)
     host.think(50_000)

@@ -13,7 +13,7 @@ from nsightkit.capture.backend import Request
 from nsightkit.capture.process import ChildResult
 from nsightkit.errors import CaptureError
 
-_LOST = re.compile(
+LOST = re.compile(
     r"Connection to Agent (?:is )?lost|Agent launcher (?:failed|exited|error|exceeded)|Failed to connect to Agent"
     r"|Local Endpoint is not available"
 )
@@ -21,7 +21,7 @@ _LOST = re.compile(
 
 def agent_lost(result: ChildResult) -> str | None:
     """Return what nsys said of its lost agent, None where it said no such thing."""
-    lost = [line for line in result.lines()[1:] if _LOST.search(line)]
+    lost = [line for line in result.lines()[1:] if LOST.search(line)]
     if not lost:
         return None
     said = next((line for line in lost if "Connection to Agent" in line), lost[0])

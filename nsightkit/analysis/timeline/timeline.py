@@ -114,15 +114,14 @@ def _of_device(inputs: TimelineInputs, device: int, windows: Intervals | None) -
     whole = Intervals(work.start_ns.min(keepdims=True), work.end_ns.max(keepdims=True))
     scope = whole if windows is None else windows.overlap(whole)
     # One after the other, and the sets last: each of them needs much memory for a while.
-    stream = _streams(work, inputs.calls)
-    levels = _stream_levels(work, stream, scope)
+    touched = scope.within(work.start_ns, work.end_ns) > 0
+    streams, levels = _stream_use(work, inputs.calls, (scope, touched))
     gaps = find_gaps(work, inputs.calls, inputs.lanes, collective)
     early, error = early_starts(work, inputs.calls)
     gaps = gaps.of_unknown_cause() if error else gaps
     queue = _no_queue(work, (early, error)) if error else _queue(work, inputs.calls, gaps, scope)
     sets = _sets(work, collective, scope)
     kernels = sets.compute.overlap(sets.communication)
-    touched = scope.within(work.start_ns, work.end_ns) > 0
     memory = ~(work.is_kernel | work.is_graph)
     return DeviceTimeline(
         inputs.capture_id, device, int(scope.start_ns[0]) if scope.count else 0, scope.total_ns,
@@ -131,7 +130,7 @@ def _of_device(inputs: TimelineInputs, device: int, windows: Intervals | None) -
         sets.copies.without(sets.compute).without(sets.communication).total_ns,
         gaps.by_cause(scope), sets.communication.total_ns, kernels.total_ns,
         int((touched & work.is_kernel).sum()), int((touched & memory).sum()),
-        len(distinct(stream[touched])), levels, queue, gaps,
+        streams, levels, queue, gaps,
     )  # fmt: skip
 
 
@@ -182,11 +181,14 @@ def _streams(work: Operations, calls: Calls) -> Ints | Codes:
     return numbered
 
 
-def _stream_levels(work: Operations, stream: Ints | Codes, scope: Intervals) -> dict[int, int]:
+def _stream_use(work: Operations, calls: Calls, part: tuple[Intervals, Mask]) -> tuple[int, dict[int, int]]:
+    """Return how many streams had work in a scope, and for how long how many of them at once."""
+    scope, touched = part
+    stream = _streams(work, calls)
     masks = (stream == one for one in distinct(stream))
-    parts = [union(work.start_ns[mine], work.end_ns[mine]).overlap(scope) for mine in masks]
-    starts = np.concatenate([part.start_ns for part in parts])
-    return depth_profile(starts, np.concatenate([part.end_ns for part in parts]))
+    used = [union(work.start_ns[mine], work.end_ns[mine]).overlap(scope) for mine in masks]
+    starts, ends = np.concatenate([one.start_ns for one in used]), np.concatenate([one.end_ns for one in used])
+    return len(distinct(stream[touched])), depth_profile(starts, ends)
 
 
 def _no_queue(work: Operations, early: tuple[int, int | None]) -> QueueFigures:
